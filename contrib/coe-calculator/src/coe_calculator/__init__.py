@@ -1,0 +1,1 @@
+"""Give models a calculator: the worked example of a tool plugin."""

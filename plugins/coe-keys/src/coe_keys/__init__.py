@@ -1,0 +1,1 @@
+"""Authenticate by API key: groups, roles, expiry, rotation."""

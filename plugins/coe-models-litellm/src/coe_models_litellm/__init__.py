@@ -1,0 +1,1 @@
+"""Reach the long tail of model providers through litellm."""

@@ -1,0 +1,1 @@
+"""Answer and embed on this machine: the bundled models, or any GGUF file."""

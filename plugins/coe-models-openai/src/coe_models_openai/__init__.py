@@ -1,0 +1,1 @@
+"""Complete and embed through any OpenAI-compatible upstream."""

@@ -1,0 +1,1 @@
+"""Keep the durable log of turns and its tables, on SQLite or Postgres."""

@@ -1,0 +1,1 @@
+"""Serve the OpenAI wire format over HTTP: raw ASGI on uvicorn."""
