@@ -20,6 +20,7 @@ BIN = "Scripts" if os.name == "nt" else "bin"
 
 
 def locked(name: str) -> Path:
+    """Return the lock of this name."""
     return ROOT / "requirements" / f"{name}.txt"
 
 
@@ -33,6 +34,7 @@ def fingerprint(*parts: Path | str) -> str:
 
 
 def holds(stamp: Path, state: str) -> bool:
+    """Tell whether an environment is in this state already."""
     return stamp.is_file() and stamp.read_text(encoding="utf-8") == state
 
 
@@ -56,71 +58,83 @@ if __name__ == "__main__":
     # In place of this process, so that signals reach nox and its exit code is ours.
     os.execv(tool("nox"), ["nox", "-f", __file__, *arguments])
 
-import nox  # the script above makes it importable
+import nox  # there by now: the script above ended in a nox that reads this file again
 
 nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "none"
 
-# A Python that is not here is an error to mend, not a reason to download one.
-UV = {"UV_PYTHON_DOWNLOADS": "never"}
+
+def uv(session: nox.Session, *arguments: str | Path) -> None:
+    """Run the pinned uv; a Python that is not here is an error to mend, not one to download."""
+    session.run(tool("uv"), *arguments, env={"UV_PYTHON_DOWNLOADS": "never"})
 
 
-def members() -> dict[str, Path]:
-    """Return the folder of each distribution by its name, the core's first."""
-    projects = [ROOT / "pyproject.toml", *sorted(ROOT.glob("[pc]*/coe-*/pyproject.toml"))]
-    return {project(path.parent)["name"]: path.parent for path in projects}
+def run(session: nox.Session, command: str, *arguments: str | Path) -> None:
+    """Run a command of `.venv`."""
+    session.run(VENV / BIN / command, *arguments)
 
 
-def project(folder: Path) -> dict:
+def project(folder: Path) -> dict[str, object]:
+    """Read what a distribution says of itself."""
     return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+def members() -> dict[str, Path]:
+    """Return every distribution's folder by name, the core's first."""
+    return {"coe-core": ROOT, **{folder.name: folder for folder in sorted(ROOT.glob("*/coe-*/"))}}
+
+
 def standard_members() -> dict[str, Path]:
-    wanted = project(ROOT)["optional-dependencies"]["standard"]
-    names = {"coe-core", *(requirement.partition(">=")[0] for requirement in wanted)}
-    return {name: folder for name, folder in members().items() if name in names}
-
-
-def run(session: nox.Session, command: str, *arguments: str | Path, **options: object) -> None:
-    session.run(VENV / BIN / command, *arguments, **options)
+    """Return what `coe-core[standard]` consists of."""
+    requirements = project(ROOT)["optional-dependencies"]["standard"]
+    names = ["coe-core", *(requirement.partition(">=")[0] for requirement in requirements)]
+    return {name: members()[name] for name in names}
 
 
 def make_venv(session: nox.Session, lock: str = "dev") -> None:
-    """Bring `.venv` up to the lock, unless it says that it is.
+    """Bring `.venv` up to a lock, unless it is there already, or at the wider one.
 
     An existing `.venv` keeps its Python, and packages are never removed, only added or changed.
     """
     python = VENV / BIN / "python"
     if not python.exists():  # also when the Python that it points to has gone
-        session.run(tool("uv"), "venv", "--allow-existing", "--python", sys.executable, VENV, env=UV)
-    folders = standard_members() if lock == "standard" else members()
-    projects = [folder / "pyproject.toml" for folder in folders.values()]
-    stamp = VENV / f"installed-{lock}"
-    state = fingerprint(VENV / "pyvenv.cfg", locked(lock), *projects)
-    if holds(stamp, state):
+        uv(session, "venv", "--allow-existing", "--python", sys.executable, VENV)
+    projects = [folder / "pyproject.toml" for folder in members().values()]
+    states = {
+        name: fingerprint(VENV / "pyvenv.cfg", locked(name), *projects) for name in (lock, "dev")
+    }
+    if any(holds(VENV / f"installed-{name}", state) for name, state in states.items()):
         return
-    install = [tool("uv"), "pip", "install", "--python", python, "--compile-bytecode"]
-    session.run(*install, "--require-hashes", "-r", locked(lock), env=UV)
-    editables = [part for folder in folders.values() for part in ("-e", folder)]
-    session.run(*install, "--no-deps", "--no-build-isolation", *editables, env=UV)
-    stamp.write_text(state, encoding="utf-8")
+    install = ["pip", "install", "--python", python]
+    uv(session, *install, "--compile-bytecode", "--require-hashes", "-r", locked(lock))
+    folders = standard_members() if lock == "standard" else members()
+    editables = [part for folder in folders.values() for part in ("--editable", folder)]
+    uv(session, *install, "--no-deps", "--no-build-isolation", *editables)
+    (VENV / f"installed-{lock}").write_text(states[lock], encoding="utf-8")
+
+
+def make_clean_venv(session: nox.Session, name: str) -> Path:
+    """Make an empty environment beside the tools', on the Python of `.venv`."""
+    folder = TOOLS.with_name(name)
+    uv(session, "venv", "--clear", "--python", VENV / BIN / "python", folder)
+    return folder
 
 
 def install_system_packages(session: nox.Session, **packages: str) -> None:
     """Install the Debian packages of the commands that are missing, where we may.
 
-    Elsewhere the tests that need them skip and say so; with CI set, a skipped test fails.
+    Elsewhere the tests that need them skip and say so; with CI=true a skip is a failure.
     """
     missing = [package for command, package in packages.items() if not shutil.which(command)]
     if missing and shutil.which("apt-get") and os.geteuid() == 0:
-        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
         session.run("apt-get", "-qq", "update")
-        session.run("apt-get", "-qq", "install", "--no-install-recommends", *missing, env=quiet)
+        install = ["apt-get", "-qq", "install", "--no-install-recommends"]
+        session.run(*install, *missing, env={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 @nox.session
 def dev(session: nox.Session) -> None:
-    """Make .venv with every member and the tools for developing; then .venv/bin/coe works."""
+    """Make .venv with every member and the development tools; then .venv/bin/coe works."""
     make_venv(session)
 
 
@@ -129,13 +143,13 @@ def serve(session: nox.Session) -> None:
     """Make .venv with the standard plugins, fetch the bundled models, start the server."""
     make_venv(session, "standard")
     run(session, "coe", "models", "pull")
-    # In nox's place: nox would kill it half a second after Ctrl-C, in the midst of its turns.
+    # In nox's place, which would kill it half a second after Ctrl-C, in the midst of its turns.
     os.execv(VENV / BIN / "coe", ["coe", "serve", *session.posargs])
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run what CI runs: lint, types, and all tests but the heavy ones that have a session."""
+    """Run what CI runs: lint, types and all tests but the heavy ones."""
     lint(session)
     types(session)
     run(session, "pytest", *session.posargs)
@@ -154,7 +168,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
     make_venv(session)
-    run(session, "mypy", "coe_core", *sorted(ROOT.glob("[pc]*/coe-*/src")))
+    run(session, "mypy", "coe_core", *sorted(ROOT.glob("*/coe-*/src")))
 
 
 @nox.session
@@ -173,43 +187,38 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Let the clients people use talk to a server of ours, from an environment of their own."""
+    """Let the clients that people use, in an environment of their own, talk to our server."""
     install_system_packages(session, node="nodejs", npm="npm")
     make_venv(session)
-    folder, python = ROOT / "tests" / "clients", TOOLS.with_name("clients") / BIN / "python"
-    session.run(tool("uv"), "venv", "--clear", "-p", VENV / BIN / "python", python.parents[1], env=UV)
-    install = [tool("uv"), "pip", "install", "--python", python, "--require-hashes"]
-    session.run(*install, "-r", locked("clients"), env=UV)
+    folder, clean = ROOT / "tests" / "clients", make_clean_venv(session, "clients")
+    uv(session, "pip", "install", "-p", clean, "--require-hashes", "-r", locked("clients"))
     session.run("npm", "ci", "--prefix", folder)
-    session.run(python, "-m", "pytest", folder, *session.posargs)
+    session.run(clean / BIN / "pytest", folder, *session.posargs)
 
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build each wheel, install it alone in a clean environment, import it, run its suite."""
+    """Build each wheel, install it alone in a clean environment, load it, run its suite."""
     make_venv(session)
-    dist, clean = ROOT / "dist", TOOLS.with_name("package")
+    dist = ROOT / "dist"
     shutil.rmtree(dist, ignore_errors=True)
-    build = [tool("uv"), "build", "--no-build-isolation", "--python", VENV, "--out-dir", dist]
     for folder in members().values():
-        session.run(*build, folder, env=UV)
-    load = "from importlib.metadata import entry_points as e; [p.load() for p in e(group='coe.plugins')]"
+        uv(session, "build", "--no-build-isolation", "-p", VENV, "--out-dir", dist, folder)
     for name, folder in members().items():
-        session.run(tool("uv"), "venv", "--clear", "--python", VENV / BIN / "python", clean, env=UV)
-        install = [tool("uv"), "pip", "install", "--python", clean, "--no-sources"]
-        install += ["--find-links", dist, "--constraints", locked("dev")]
-        session.run(*install, name, env=UV)
-        session.run(clean / BIN / "python", "-I", "-c", load)
-        session.run(*install, "coe-core[testing]", env=UV)
-        suite = folder / "tests" / ("core" if folder == ROOT else "")
+        clean = make_clean_venv(session, "package")
+        install = ["pip", "install", "-p", clean, "--find-links", dist, "-c", locked("dev")]
+        uv(session, *install, "--no-sources", name)
+        session.run(clean / BIN / "coe", "plugins", "--check")
+        uv(session, *install, "--no-sources", "coe-core[testing]")
+        suite = ROOT / "tests" / "core" if folder == ROOT else folder / "tests"
         session.run(clean / BIN / "pytest", suite, *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure; arguments choose from bench/ by name, without them all."""
+    """Measure; arguments choose from bench/ by name."""
     make_venv(session)
-    for name in session.posargs or sorted(path.stem for path in ROOT.glob("bench/*.py")):
+    for name in session.posargs or sorted(script.stem for script in ROOT.glob("bench/*.py")):
         run(session, "python", f"bench/{name}.py")
 
 
@@ -222,24 +231,28 @@ def models(session: nox.Session) -> None:
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Write requirements/ anew from the members' pyproject.toml; `-- --upgrade` takes newer ones."""
-    contrib = sorted(folder / "pyproject.toml" for folder in ROOT.glob("contrib/*"))
+    """Write requirements/ from the pyproject.toml files; `--upgrade` as argument takes newer."""
+    os.chdir(ROOT)  # so that paths are relative: nothing of this machine may show in a lock
+    contrib = sorted(str(path) for path in Path().glob("contrib/*/pyproject.toml"))
+    every_member = ["pyproject.toml", *contrib, "--all-extras"]
     inputs = {
         "nox": ["--group", "nox"],
         "standard": ["pyproject.toml", "--extra", "standard", "--group", "base"],
         "dev": [
-            *["pyproject.toml", *(str(path.relative_to(ROOT)) for path in contrib)],
-            *["--all-extras", "--group", "base", "--group", "dev"],
-            *["--constraints", "requirements/standard.txt"],
+            *every_member,
+            "--group",
+            "base",
+            "--group",
+            "dev",
+            "-c",
+            "requirements/standard.txt",
         ],
         "clients": ["--group", "clients"],
         "models": ["--group", "models", "--no-deps"],
     }
-    # Nothing of this machine or its index may show in what is committed.
-    compile_ = [tool("uv"), "pip", "compile", "--quiet", "--no-header", "--no-emit-index-url"]
-    compile_ += ["--no-emit-find-links", "--annotation-style", "line", "--generate-hashes"]
-    compile_ += ["--universal", "--python-version", "3.11"]
-    compile_ += [part for name in members() for part in ("--no-emit-package", name)]
-    for name, arguments in inputs.items():
-        output = ["--output-file", locked(name).relative_to(ROOT)]
-        session.run(*compile_, *arguments, *output, *session.posargs, env=UV, silent=True)
+    options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header"]
+    options += ["--no-emit-index-url", "--no-emit-find-links", "--annotation-style", "line"]
+    options += [part for name in members() for part in ("--no-emit-package", name)]
+    for name, sources in inputs.items():
+        output = ["--quiet", "--output-file", f"requirements/{name}.txt"]
+        uv(session, "pip", "compile", *options, *sources, *output, *session.posargs)

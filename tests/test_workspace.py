@@ -1,0 +1,86 @@
+"""What keeps the workspace whole: every member is locked, linted and built alike."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WORKSPACE = tomllib.loads((ROOT / "pyproject.toml").read_text())
+MEMBERS = {path.parent.name: path.parent for path in ROOT.glob("*/coe-*/pyproject.toml")}
+LOCKS = {path.stem: path.read_text() for path in (ROOT / "requirements").glob("*.txt")}
+
+
+def project(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+class TestMember:
+    def test_is_held_by_the_import_rules(self, name: str) -> None:
+        assert name.replace("-", "_") in WORKSPACE["tool"]["importlinter"]["root_packages"]
+        layers = WORKSPACE["tool"]["importlinter"]["contracts"][0]["layers"]
+        assert name.replace("-", "_") in re.findall(r"\w+", layers[0])
+
+    def test_contributes_one_plugin(self, name: str) -> None:
+        (plugin,) = distribution(name).entry_points.select(group="coe.plugins")
+        assert plugin.value.startswith(f"{name.replace('-', '_')}.plugin:")
+
+    def test_shares_the_core_s_version_and_pythons(self, name: str) -> None:
+        ours, core = project(MEMBERS[name]), WORKSPACE["project"]
+        assert ours["name"] == name
+        assert {ours[key] == core[key] for key in ("version", "requires-python", "license")} == {
+            True
+        }
+
+    def test_is_documented_typed_and_licensed(self, name: str) -> None:
+        folder = MEMBERS[name]
+        assert (folder / "README.md").is_file()
+        assert (folder / "src" / name.replace("-", "_") / "py.typed").is_file()
+        assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+@pytest.mark.parametrize("name", LOCKS)
+class TestLock:
+    def test_names_no_place(self, name: str) -> None:
+        """An index's address or a path would tie the lock to the machine that made it."""
+        assert not re.search(r"(?m)://|^-|file:|\s/", LOCKS[name])
+
+    def test_pins_every_line_with_hashes(self, name: str) -> None:
+        pins = re.findall(r"(?m)^\S+==\S+.*(?:\n .*)+", LOCKS[name])
+        assert len(pins) == len(re.findall(r"(?m)^\w", LOCKS[name])) > 0
+        assert all("--hash=sha256:" in pin for pin in pins)
+
+
+def test_dev_lock_agrees_with_the_standard_one() -> None:
+    def pins(name: str) -> set[str]:
+        return set(re.findall(r"(?m)^\w\S+==[^\\]+", LOCKS[name]))
+
+    assert pins("standard") <= pins("dev")
+
+
+@pytest.mark.parametrize(
+    ("ci", "outcome"), [("true", "1 failed, 1 xfailed, 1 error"), ("", "2 skipped, 1 xfailed")]
+)
+def test_skip_fails_under_ci_alone(
+    ci: str, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conftest.py").write_text((ROOT / "conftest.py").read_text())
+    (tmp_path / "pytest.toml").touch()
+    (tmp_path / "test_one.py").write_text(
+        "import pytest\n"
+        "def test_skips(): pytest.skip('no database')\n"
+        "@pytest.mark.skipif(True, reason='no browser')\n"
+        "def test_is_marked(): pass\n"
+        "@pytest.mark.xfail(reason='known')\n"
+        "def test_is_expected(): raise ValueError\n"
+    )
+    monkeypatch.setenv("CI", ci)
+    pytest_here = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    run = subprocess.run(pytest_here, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert outcome in run.stdout
