@@ -193,7 +193,9 @@ def clients(session: nox.Session) -> None:
     folder, clean = ROOT / "tests" / "clients", make_clean_venv(session, "clients")
     uv(session, "pip", "install", "-p", clean, "--require-hashes", "-r", locked("clients"))
     session.run("npm", "ci", "--prefix", folder)
-    session.run(clean / BIN / "pytest", folder, *session.posargs)
+    litellm = folder / "test_litellm.py"  # its openai is older than what the others use
+    session.run(clean / BIN / "pytest", folder, f"--ignore={litellm}", *session.posargs)
+    run(session, "pytest", litellm, *session.posargs)
 
 
 @nox.session
@@ -204,12 +206,16 @@ def package(session: nox.Session) -> None:
     shutil.rmtree(dist, ignore_errors=True)
     for folder in members().values():
         uv(session, "build", "--no-build-isolation", "-p", VENV, "--out-dir", dist, folder)
+    (core,) = dist.glob("coe_core-*.whl")
+    load = "import coe_core, importlib.metadata as m; "
+    load += "[plugin.load() for plugin in m.entry_points(group='coe.plugins')]"
     for name, folder in members().items():
+        (wheel,) = dist.glob(f"{name.replace('-', '_')}-*.whl")
         clean = make_clean_venv(session, "package")
-        install = ["pip", "install", "-p", clean, "--find-links", dist, "-c", locked("dev")]
-        uv(session, *install, "--no-sources", name)
-        session.run(clean / BIN / "coe", "plugins", "--check")
-        uv(session, *install, "--no-sources", "coe-core[testing]")
+        install = ["pip", "install", "-p", clean, "--no-sources", "-c", locked("dev")]
+        uv(session, *install, wheel, core)
+        session.run(clean / BIN / "python", "-I", "-c", load)
+        uv(session, *install, f"coe-core[testing] @ {core.as_uri()}", "--group", "dev")
         suite = ROOT / "tests" / "core" if folder == ROOT else folder / "tests"
         session.run(clean / BIN / "pytest", suite, *session.posargs)
 
