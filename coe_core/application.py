@@ -1,0 +1,124 @@
+"""An application: what one composition of settings and plugins came to, frozen.
+
+The request path reads it and nothing else; a change by an operator composes a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+from attrs import field, frozen
+
+from coe_core import contract
+from coe_core.access import Principal
+from coe_core.error import Forbidden, MissingService, UnknownModel
+from coe_core.http import HttpRoute
+from coe_core.message import Json
+from coe_core.model import Model
+from coe_core.parameter import Parameter
+from coe_core.settings import GroupTable, Settings, nearest
+from coe_core.tool import CheckedTool
+
+S = TypeVar("S")
+
+Stage: TypeAlias = Literal["discover", "import", "configure", "register", "contribute", "open"]
+
+AUTO = "auto"
+"""The model name with which a client leaves the choice to the routers."""
+
+
+@frozen(kw_only=True)
+class PluginProblem:
+    """Why a plugin, or a part of it, does not work, and what to do."""
+
+    plugin: str
+    stage: Stage
+    text: str
+    mend: str
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"plugin {self.plugin}, {self.stage}: {self.text}. {self.mend}"
+
+
+@frozen(kw_only=True)
+class PluginReport:
+    """What a plugin is and contributes, for people to read."""
+
+    name: str
+    distribution: str
+    version: str
+    enabled: bool
+    contributes: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    """Kind (`routers`, `tools`, `services`, ...) to the names of its components."""
+    disabled: tuple[str, ...] = ()
+    """Components that are switched off, as `kind.name`."""
+
+
+@frozen(kw_only=True, eq=False)
+class Application:
+    """Everything that is in force. Components are in the order in which they are asked."""
+
+    settings: Settings
+    plugins: tuple[PluginReport, ...]
+    problems: tuple[PluginProblem, ...]
+    services: Mapping[type[Any], Any]
+    models: Mapping[str, Model]
+    parameters: Mapping[str, Parameter]
+    operator_params: Mapping[str, Json] = field(factory=dict)
+    """What operators have set parameters to, over the settings file."""
+    authenticators: tuple[contract.Authenticator, ...] = ()
+    routers: tuple[contract.Router, ...] = ()
+    model_providers: Mapping[str, contract.ModelProvider] = field(factory=dict)
+    attempt_policies: tuple[contract.AttemptPolicy, ...] = ()
+    tools: Mapping[str, CheckedTool] = field(factory=dict)
+    retrievers: tuple[contract.Retriever, ...] = ()
+    summarizers: tuple[contract.Summarizer, ...] = ()
+    prompt_packs: tuple[contract.PromptPack, ...] = ()
+    promotion_policies: tuple[contract.PromotionPolicy, ...] = ()
+    agents: Mapping[str, contract.Agent] = field(factory=dict)
+    agent_protocols: tuple[contract.AgentProtocol, ...] = ()
+    guards: tuple[contract.Guard, ...] = ()
+    event_sinks: tuple[contract.EventSink, ...] = ()
+    metric_sinks: tuple[contract.MetricSink, ...] = ()
+    alert_sinks: tuple[contract.AlertSink, ...] = ()
+    jobs: tuple[contract.Job, ...] = ()
+    experiments: tuple[contract.Experiment, ...] = ()
+    alert_rules: tuple[contract.AlertRule, ...] = ()
+    checks: tuple[contract.Check, ...] = ()
+    cli_commands: tuple[Any, ...] = ()
+    http_routes: tuple[HttpRoute, ...] = ()
+    panels: tuple[contract.Panel, ...] = ()
+
+    def need(self, service: Callable[..., S]) -> S:
+        """Return the provider of a service, named by its Protocol. Raises `MissingService`."""
+        wanted = cast("type[S]", service)
+        try:
+            return cast("S", self.services[wanted])
+        except KeyError:
+            raise MissingService(f"no plugin provides {wanted.__name__}") from None
+
+    def group(self, name: str) -> GroupTable:
+        """Return the settings of a group, the defaults for one that has none."""
+        return self.settings.groups.get(name, GroupTable())
+
+    def allowed_models(self, principal: Principal) -> Mapping[str, Model]:
+        """Return the aliases that the principal's group may use."""
+        allowed = self.group(principal.group).models
+        if allowed is None:
+            return self.models
+        return {alias: model for alias, model in self.models.items() if alias in allowed}
+
+    def model(self, alias: str, principal: Principal) -> Model:
+        """Return a model by alias. Raises `UnknownModel` with the nearest names, or `Forbidden`."""
+        allowed = self.allowed_models(principal)
+        if alias in allowed:
+            return allowed[alias]
+        if alias in self.models:
+            raise Forbidden(f"the group {principal.group!r} may not use the model {alias!r}")
+        known = [AUTO, *allowed]
+        raise UnknownModel(
+            f"there is no model {alias!r}{nearest(alias, known)}; GET /v1/models lists them",
+            param="model",
+        )

@@ -1,0 +1,282 @@
+"""Calls to models: each is paid from a budget, announced to the journal, and ends in the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+
+from coe_core.budget import ZERO, Reservation
+from coe_core.error import CoeError, MissingModel, UpstreamCut, UpstreamError, UpstreamTimeout
+from coe_core.identity import AttemptId, uuid7
+from coe_core.ledger import Attempt, Intent, Purpose
+from coe_core.message import unmarked
+from coe_core.model import Chunk, Model, Usage, Vectors
+from coe_core.request import ChatRequest, EmbeddingRequest
+from coe_core.service import Clock, Journal
+from coe_core.turn import Turn
+
+ASSUMED_OUTPUT_TOKENS = 4096
+"""Reserved for when neither the client nor the model's settings limit the output."""
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate the tokens of a text, rather high: four letters of ASCII, or one of any other
+    script, to a token.
+    """
+    ascii_letters = len(text.encode("ascii", "ignore"))
+    return -(-ascii_letters // 4) + len(text) - ascii_letters
+
+
+def estimate_prompt_tokens(request: ChatRequest) -> int:
+    """Estimate the tokens of a prompt, with four for the frame of each message."""
+    texts = sum(estimate_tokens(message.text) + 4 for message in request.messages)
+    calls = sum(
+        estimate_tokens(call.function.arguments)
+        for message in request.messages
+        for call in message.tool_calls
+    )
+    return texts + calls + sum(estimate_tokens(str(tool.function)) for tool in request.tools)
+
+
+@define
+class Call:
+    """One call of a model while it runs; `attempt` is set when it has ended."""
+
+    id: AttemptId
+    model: Model
+    purpose: Purpose
+    turn: Turn
+    reservation: Reservation
+    clock: Clock
+    prompt_tokens: int
+    """Our estimate, in case the upstream reports nothing."""
+    started_at: datetime
+    started_s: float
+    continues: AttemptId | None = None
+    first_token_s: float | None = None
+    usage: Usage | None = None
+    output_tokens: int = 0
+    attempt: Attempt | None = None
+    _open_choices: set[int] = field(factory=set, init=False)
+    _finished: bool = field(default=False, init=False)
+
+    async def chunks(self, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
+        """Yield the answer's chunks; on the way out, in whatever way, end the attempt."""
+        provider = self.turn.application.model_providers[self.model.provider]
+        request = evolve(request, messages=unmarked(request.messages))
+        try:
+            async with aclosing(_iterator(provider.complete(self.model, request))) as upstream:
+                async for chunk in self._in_time(upstream):
+                    self._see(chunk)
+                    yield chunk
+            if self._open_choices or not self._finished:
+                raise UpstreamCut(f"the answer of {self.model.alias!r} ended before it was whole")
+        except BaseException as error:
+            if (known := self._fail(error)) is error:
+                raise
+            raise known from error
+        self._end("ok")
+
+    async def vectors(self, request: EmbeddingRequest) -> Vectors:
+        """Embed, and end the attempt."""
+        provider = self.turn.application.model_providers[self.model.provider]
+        try:
+            async with asyncio.timeout(self.turn.deadline_s - self.clock.monotonic_s()):
+                vectors = await provider.embed(self.model, request)
+        except BaseException as error:
+            if (known := self._fail(error)) is error:
+                raise
+            raise known from error
+        self.usage = vectors.usage if vectors.usage.input_tokens else None
+        self._end("ok")
+        return vectors
+
+    async def _in_time(self, upstream: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+        # The timeout is around each wait and not the whole loop: a generator may not yield inside
+        # it, or the deadline would cancel whoever happens to run then.
+        while True:
+            async with asyncio.timeout(self.turn.deadline_s - self.clock.monotonic_s()):
+                chunk = await anext(upstream, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    def _see(self, chunk: Chunk) -> None:
+        if self.first_token_s is None and (chunk.content or chunk.tool_calls):
+            self.first_token_s = self.clock.monotonic_s() - self.started_s
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        if chunk.finish_reason is not None:
+            self._finished = True
+            self._open_choices.discard(chunk.index)
+        elif chunk.content or chunk.tool_calls:
+            self._open_choices.add(chunk.index)
+        self.output_tokens += estimate_tokens(chunk.content)
+        for piece in chunk.tool_calls:
+            self.output_tokens += estimate_tokens(piece.arguments)
+
+    def _fail(self, error: BaseException) -> BaseException:
+        match error:
+            case CoeError():
+                known: CoeError = error
+            case TimeoutError():
+                known = UpstreamTimeout(f"{self.model.alias!r} did not answer within its time")
+            case Exception():
+                known = UpstreamError(
+                    f"the provider {self.model.provider!r} failed: {type(error).__name__}: {error}"
+                )
+            case _:  # Cancelled, or the client's iterator was closed.
+                self._end("cancelled")
+                return error
+        self._end("failed", known)
+        return known
+
+    def _end(self, outcome: Any, error: CoeError | None = None) -> None:
+        usage = self.usage or self._estimate(outcome)
+        price = self.model.price
+        cost = price.cost_usd(usage) if price is not None else None
+        self.attempt = Attempt(
+            id=self.id,
+            purpose=self.purpose,
+            model=self.model.alias,
+            provider=self.model.provider,
+            name=self.model.name,
+            started_at=self.started_at,
+            duration_s=self.clock.monotonic_s() - self.started_s,
+            first_token_s=self.first_token_s,
+            usage=usage,
+            cost_usd=cost,
+            price_version=price.version if price is not None else None,
+            overspent_usd=self.reservation.settle(cost or ZERO),
+            outcome=outcome,
+            error_code=error.code if error is not None else None,
+            error=error.message if error is not None else None,
+            continues=self.continues,
+        )
+        self.turn.ledger.attempts.append(self.attempt)
+
+    def _estimate(self, outcome: str) -> Usage:
+        """Estimate; an upstream that failed before its first token is taken to bill nothing."""
+        if outcome == "failed" and self.first_token_s is None:
+            return Usage(estimated=True)
+        return Usage(
+            input_tokens=self.prompt_tokens, output_tokens=self.output_tokens, estimated=True
+        )
+
+
+async def _iterator(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+    """Make a generator of any iterator, so that it can be closed."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        if (aclose := getattr(chunks, "aclose", None)) is not None:
+            await aclose()
+
+
+@frozen
+class ModelCaller:
+    """The `Caller` service."""
+
+    clock: Clock
+
+    async def begin(
+        self,
+        model: Model,
+        prompt_tokens: int,
+        output_tokens: int,
+        *,
+        purpose: Purpose,
+        parent: Turn,
+        continues: AttemptId | None = None,
+    ) -> Call:
+        """Reserve the money and announce the attempt. Raises `BudgetExceeded`."""
+        likely = Usage(input_tokens=prompt_tokens, output_tokens=output_tokens)
+        amount = model.price.cost_usd(likely) if model.price is not None else Decimal(0)
+        reservation = await parent.budget.reserve(amount)
+        call = Call(
+            id=AttemptId(uuid7()),
+            model=model,
+            purpose=purpose,
+            turn=parent,
+            reservation=reservation,
+            clock=self.clock,
+            prompt_tokens=prompt_tokens,
+            started_at=self.clock.now(),
+            started_s=self.clock.monotonic_s(),
+            continues=continues,
+        )
+        parent.application.need(Journal).intend(
+            Intent(
+                attempt_id=call.id,
+                owner_id=parent.id,
+                group=parent.group,
+                model=model.alias,
+                purpose=purpose,
+                reserved_usd=amount,
+                at=call.started_at,
+            )
+        )
+        return call
+
+    async def begin_chat(
+        self,
+        model: Model,
+        request: ChatRequest,
+        *,
+        purpose: Purpose,
+        parent: Turn,
+        continues: AttemptId | None = None,
+    ) -> Call:
+        """Begin a chat completion."""
+        output = request.output_limit_tokens or model.max_output_tokens or ASSUMED_OUTPUT_TOKENS
+        return await self.begin(
+            model,
+            estimate_prompt_tokens(request),
+            output * (request.n or 1),
+            purpose=purpose,
+            parent=parent,
+            continues=continues,
+        )
+
+    async def complete(
+        self, model: str, request: ChatRequest, *, purpose: Purpose, parent: Turn
+    ) -> AsyncIterator[Chunk]:
+        """Call a model by alias."""
+        target = parent.application.model(model, parent.principal)
+        call = await self.begin_chat(target, request, purpose=purpose, parent=parent)
+        async with aclosing(call.chunks(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def embed(
+        self, model: str, request: EmbeddingRequest, *, purpose: Purpose, parent: Turn
+    ) -> Vectors:
+        """Embed by alias."""
+        target = parent.application.model(model, parent.principal)
+        tokens = sum(map(estimate_tokens, request.input)) + sum(map(len, request.tokens))
+        call = await self.begin(target, tokens, 0, purpose=purpose, parent=parent)
+        return await call.vectors(request)
+
+
+@frozen
+class ModelEmbedder:
+    """The `Embedder` service: `[coe] embedder`, called like any other model."""
+
+    alias: str
+    caller: ModelCaller
+
+    async def embed(self, texts: Sequence[str], *, purpose: str, parent: Turn) -> Vectors:
+        """Embed texts as `query` or `passage`."""
+        if self.alias not in parent.application.models:
+            raise MissingModel(
+                f"[coe] embedder names {self.alias!r}, which is no model of this deployment"
+            )
+        request = EmbeddingRequest(model=self.alias, input=tuple(texts), purpose=purpose)
+        return await self.caller.embed(self.alias, request, purpose="embedding", parent=parent)

@@ -1,0 +1,304 @@
+"""The one converter between attrs classes and JSON: strict about types, kind to unknown fields.
+
+A class with an `extra` field keeps in it every field that the class does not name, and gives them
+back beside its own. A field that is null or empty by default is left out while it is. Money is a
+decimal string, time an RFC 3339 string in UTC.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import attrs
+import msgspec
+from cattrs import Converter, transform_error
+from cattrs.cols import mapping_structure_factory
+from cattrs.gen import (
+    make_dict_structure_fn,
+    make_dict_unstructure_fn,
+    override,
+)
+
+T = TypeVar("T")
+Hook = Callable[[Any, Any], Any]
+
+_KIND_NAMES: Mapping[type, str] = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+    NoneType: "null",
+}
+
+
+def _expected(kinds: collections.abc.Iterable[type], value: object) -> TypeError:
+    wanted = " or ".join(dict.fromkeys(_KIND_NAMES[kind] for kind in kinds))
+    got = _KIND_NAMES.get(type(value), type(value).__name__)
+    return TypeError(f"expected {wanted}, got {got}")
+
+
+def _strict(kind: type, *also: type) -> Hook:
+    accepted = (kind, *also)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) not in accepted:
+            raise _expected([kind], value)
+        return value
+
+    return structure
+
+
+def _literal(value: Any, kind: Any) -> Any:
+    choices = get_args(kind)
+    if type(value) is str and value in choices:
+        return value
+    wanted = ", ".join(map(repr, choices))
+    msg = f"expected one of {wanted}, got {value!r:.80}"
+    raise ValueError(msg)
+
+
+def _decimal(value: Any, _: Any) -> Decimal:
+    if type(value) not in (str, int, float, Decimal):
+        raise _expected([float], value)
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        msg = f"expected a decimal number, got {value!r:.80}"
+        raise ValueError(msg)
+    return number
+
+
+def _datetime(value: Any, _: Any) -> datetime:
+    if type(value) is not str:
+        raise _expected([str], value)
+    at = datetime.fromisoformat(value)
+    if at.tzinfo is None:
+        msg = "expected a time with its zone"
+        raise ValueError(msg)
+    return at.astimezone(UTC)
+
+
+def _json_kinds(member: Any) -> tuple[type, ...]:
+    """Which JSON values may stand for a member of a union."""
+    origin = get_origin(member) or member
+    if origin is float:
+        return (float, int)
+    if origin in (str, int, bool):
+        return (origin,)
+    if origin is Decimal:
+        return (str, int, float)
+    if origin in (tuple, list, collections.abc.Sequence):
+        return (list, tuple)
+    if attrs.has(origin) or _is_mapping(member) or origin is dict:
+        return (dict,)
+    return (str,)
+
+
+def _union_factory(kind: Any, converter: Converter) -> Hook:
+    """Tell the members of a union apart by the kind of the JSON value."""
+    others = [member for member in get_args(kind) if member is not NoneType]
+    if len(others) == 1:
+        return _optional(converter.get_structure_hook(others[0]), others[0])
+    members = {
+        json_kind: (converter.get_structure_hook(member), member)
+        for member in get_args(kind)
+        if member is not NoneType
+        for json_kind in _json_kinds(member)
+    }
+    classes = [member for member in get_args(kind) if attrs.has(member)]
+    if len(classes) > 1:
+        members[dict] = (_tagged(classes, converter), kind)
+    takes_null = NoneType in get_args(kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if value is None and takes_null:
+            return None
+        try:
+            hook, member = members[type(value)]
+        except KeyError:
+            raise _expected((k for k in members if k in _KIND_NAMES), value) from None
+        return hook(value, member)
+
+    return structure
+
+
+def _optional(hook: Hook, kind: Any) -> Hook:
+    return lambda value, _: None if value is None else hook(value, kind)
+
+
+def _tagged(classes: list[type], converter: Converter) -> Hook:
+    """Tell classes apart by the literals of their `type`; a missing one is the first's default."""
+    types = [attrs.fields_dict(attrs.resolve_types(cls))["type"] for cls in classes]
+    members = {
+        tag: (converter.get_structure_hook(cls), cls)
+        for cls, attribute in zip(classes, types, strict=True)
+        for tag in get_args(attribute.type)
+    }
+
+    def structure(value: Any, _: Any) -> Any:
+        tag = value.get("type", types[0].default)
+        if type(tag) is not str or tag not in members:
+            wanted = ", ".join(map(repr, members))
+            got = "no type" if tag is attrs.NOTHING else f"the type {tag!r:.80}"
+            msg = f"expected one of the types {wanted}, got {got}"
+            raise ValueError(msg)
+        hook, cls = members[tag]
+        return hook(value, cls)
+
+    return structure
+
+
+def _tuple_factory(kind: Any, converter: Converter) -> Hook:
+    """Take a JSON list only: a string is not a list of its letters."""
+    list_of: Any = list[get_args(kind)[0]]  # type: ignore[misc]
+    hook = converter.get_structure_hook(list_of)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) not in (list, tuple):
+            raise _expected([list], value)
+        return tuple(hook(value, list_of))
+
+    return structure
+
+
+def _mapping_factory(kind: Any, converter: Converter) -> Hook:
+    value_type = (get_args(kind) or (str, Any))[1]
+    dict_of: Any = dict[str, value_type]  # type: ignore[valid-type]
+    hook = mapping_structure_factory(dict_of, converter) if value_type is not Any else None
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise _expected([dict], value)
+        return hook(value, dict_of) if hook else value
+
+    return structure
+
+
+def _structure_class(cls: type, converter: Converter) -> Hook:
+    known = frozenset(attribute.name for attribute in attrs.fields(cls)) - {"extra"}
+    keeps_extra = attrs.has(cls) and "extra" in attrs.fields_dict(cls)
+    plain: Hook = make_dict_structure_fn(cls, converter)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise _expected([dict], value)
+        if keeps_extra and (unknown := value.keys() - known):
+            named = {name: value[name] for name in value.keys() & known}
+            value = named | {"extra": {name: value[name] for name in unknown}}
+        return plain(value, cls)
+
+    return structure
+
+
+def _unstructure_class(cls: type, converter: Converter) -> Callable[[Any], Any]:
+    omissions: dict[str, Any] = {
+        attribute.name: override(omit_if_default=True)
+        for attribute in attrs.fields(cls)
+        if _is_nothing(attribute.default)
+    }
+    if "extra" not in omissions:
+        return make_dict_unstructure_fn(cls, converter, **omissions)
+    plain: Callable[[Any], Any] = make_dict_unstructure_fn(
+        cls, converter, **omissions | {"extra": override(omit=True)}
+    )
+
+    def unstructure(value: Any) -> Any:
+        fields = plain(value)
+        return {**fields, **value.extra} if value.extra else fields
+
+    return unstructure
+
+
+def _is_nothing(default: Any) -> bool:
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return default.factory in (dict, list)
+    return default is None or default in ("", ())
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, UnionType)
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis
+
+
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
+def _is_mapping(kind: Any) -> bool:
+    return (get_origin(kind) or kind) in (dict, collections.abc.Mapping)
+
+
+def make_converter() -> Converter:
+    """Make a converter as this module describes it."""
+    made = Converter()
+    made.register_structure_hook_factory(attrs.has, lambda cls: _structure_class(cls, made))
+    made.register_unstructure_hook_factory(attrs.has, lambda cls: _unstructure_class(cls, made))
+    made.register_structure_hook_factory(_is_union, lambda kind: _union_factory(kind, made))
+    made.register_structure_hook_factory(_is_tuple, lambda kind: _tuple_factory(kind, made))
+    made.register_structure_hook_factory(_is_mapping, lambda kind: _mapping_factory(kind, made))
+    made.register_structure_hook_func(_is_literal, _literal)
+    for kind, also in ((str, ()), (bool, ()), (int, ()), (float, (int,))):
+        made.register_structure_hook(kind, _strict(kind, *also))
+    made.register_structure_hook(Decimal, _decimal)
+    made.register_unstructure_hook(Decimal, str)
+    made.register_structure_hook(datetime, _datetime)
+    made.register_unstructure_hook(datetime, rfc3339)
+    return made
+
+
+def rfc3339(at: datetime) -> str:
+    """Write an aware time in UTC, with microseconds: texts of equal length sort by time."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+converter = make_converter()
+
+
+def structure(value: Any, cls: type[T]) -> T:
+    """Make an instance of `cls` from JSON values. Raises what `shape_errors` explains."""
+    return converter.structure(value, cls)
+
+
+def unstructure(value: Any) -> Any:
+    """Make JSON values from an attrs instance."""
+    return converter.unstructure(value)
+
+
+def encode(value: Any) -> bytes:
+    """Write JSON text, compact, in UTF-8. Takes JSON values and attrs instances."""
+    return msgspec.json.encode(converter.unstructure(value))
+
+
+def canonical(value: Any) -> bytes:
+    """Write JSON text with sorted keys, to be hashed."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+def decode(text: bytes | str) -> Any:
+    """Read JSON text. Raises `msgspec.DecodeError`, `RecursionError` or `UnicodeDecodeError`."""
+    return msgspec.json.decode(text)
+
+
+def shape_errors(error: BaseException) -> list[tuple[str, str]]:
+    """Explain why `structure` failed: pairs of a path (`messages[0].role`) and what was wrong."""
+    lines = transform_error(error, path="$", format_exception=lambda e, _: _explain(e))
+    pairs = (line.rpartition(" @ ") for line in lines)
+    return [(path.removeprefix("$").lstrip("."), text) for text, _, path in pairs]
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, KeyError):
+        return f"the field {error.args[0]!r} is missing"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

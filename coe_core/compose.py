@@ -1,0 +1,447 @@
+"""Composition: settings and plugins in, a frozen `Application` out.
+
+It opens nothing and never raises for a plugin's fault. A plugin that was composed before from the
+same settings and was given the same services is taken over with all of its components, so that
+what an operator did not touch goes on undisturbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import attrs
+import click
+from attrs import define, evolve, field
+
+from coe_core import contract, service
+from coe_core.application import Application, PluginProblem, PluginReport, Stage
+from coe_core.error import CoeError, InvalidField, MissingService, SettingsError
+from coe_core.http import HttpRoute
+from coe_core.model import Model
+from coe_core.parameter import Parameter, declared
+from coe_core.plugin import Installed, PluginFailed, build, implementations, violations
+from coe_core.service import Service
+from coe_core.settings import ModelTable, PluginTable, Settings, nearest, structure_table
+from coe_core.tool import CheckedTool
+
+S = TypeVar("S")
+
+CONTRACTS: Mapping[str, type[Any]] = {
+    "authenticators": contract.Authenticator,
+    "routers": contract.Router,
+    "model_providers": contract.ModelProvider,
+    "attempt_policies": contract.AttemptPolicy,
+    "tools": contract.Tool,
+    "retrievers": contract.Retriever,
+    "summarizers": contract.Summarizer,
+    "prompt_packs": contract.PromptPack,
+    "promotion_policies": contract.PromotionPolicy,
+    "agents": contract.Agent,
+    "agent_protocols": contract.AgentProtocol,
+    "guards": contract.Guard,
+    "event_sinks": contract.EventSink,
+    "metric_sinks": contract.MetricSink,
+    "alert_sinks": contract.AlertSink,
+    "jobs": contract.Job,
+    "experiments": contract.Experiment,
+    "alert_rules": contract.AlertRule,
+    "checks": contract.Check,
+    "cli_commands": click.Command,
+    "http_routes": HttpRoute,
+    "panels": contract.Panel,
+}
+"""Kind of component, its hook's name without `coe_`, to the contract."""
+
+SERVICES: tuple[type[Any], ...] = (
+    service.Clock,
+    service.Journal,
+    service.RecordReader,
+    service.SessionStore,
+    service.StateStore,
+    service.Database,
+    service.KnowledgeStore,
+    service.Scheduler,
+    service.Caller,
+    service.Embedder,
+)
+
+
+@define
+class Context:
+    """What a hook is called with."""
+
+    name: str
+    """The plugin's own name."""
+    data_dir: Path
+    _settings: Settings
+    _need: Callable[[type[Any]], Any]
+    _read_settings: bool = field(default=False, init=False)
+
+    @property
+    def settings(self) -> Settings:
+        """The whole deployment's settings. A plugin that reads them is composed anew whenever any
+        of them changes; its own are handed to its class.
+        """
+        self._read_settings = True
+        return self._settings
+
+    def need(self, wanted: Callable[..., S]) -> S:
+        """Return a service. Raises `MissingService`, which becomes the plugin's problem.
+
+        `wanted` is the service's Protocol; typed as a callable because mypy takes a Protocol for
+        no `type[S]` (its error type-abstract).
+        """
+        return cast("S", self._need(cast("type[S]", wanted)))
+
+
+@define
+class Part:
+    """One plugin as it was composed, with all that decides whether it can be taken over."""
+
+    installed: Installed
+    options: Mapping[str, Any]
+    plugin: Any
+    components: dict[str, list[Any]] = field(factory=dict)
+    """Kind to the components that satisfy their contract, switched off or not."""
+    tools: dict[str, CheckedTool] = field(factory=dict)
+    services: dict[type[Any], Any] = field(factory=dict)
+    needs: dict[type[Any], Any] = field(factory=dict)
+    settings: Settings | None = None
+    """The deployment's settings, if the plugin read them."""
+    problems: list[PluginProblem] = field(factory=list)
+
+    def blame(self, text: str, mend: str) -> None:
+        """Note a problem of this plugin's contribution."""
+        self.problems.append(self.installed.problem("contribute", text, mend))
+
+
+@define
+class Composition:
+    """The work of composing; `compose` runs it."""
+
+    settings: Settings
+    installed: Mapping[str, Installed]
+    engine_services: Mapping[type[Any], Any]
+    data_dir: Path
+    reused: Mapping[str, Part]
+    parts: dict[str, Part] = field(factory=dict, init=False)
+    services: dict[type[Any], Any] = field(factory=dict, init=False)
+    problems: list[PluginProblem] = field(factory=list, init=False)
+    _pending: list[Part] = field(factory=list, init=False)
+
+    def run(self) -> None:
+        """Build the parts, then their services, then their components."""
+        self._build_parts()
+        for part in self.parts.values():
+            if part.installed.name in self.reused:
+                self._offer(part)
+        self._pending = [p for name, p in self.parts.items() if name not in self.reused]
+        fresh = tuple(self._pending)
+        while self._pending:
+            self._compose_services(self._pending.pop(0))
+        self.services = {**self.engine_services, **self.services}
+        for part in fresh:
+            for kind in CONTRACTS:
+                found = self._call(part, f"coe_{kind}")
+                part.components[kind] = [c for c in found if _fits(part, kind, c)]
+
+    def stale(self) -> set[str]:
+        """Name the parts taken over whose services are no longer the ones they were given."""
+        return {
+            name
+            for name, part in self.reused.items()
+            if any(self.services.get(wanted) is not given for wanted, given in part.needs.items())
+        }
+
+    def _build_parts(self) -> None:
+        for name in self.settings.plugins.keys() - self.installed.keys():
+            text = f"no such plugin is installed{nearest(name, self.installed)}"
+            mend = f"Install it, or remove [plugins.{name}]."
+            self._problem(name, "discover", text, mend)
+        for name, installed in self.installed.items():
+            table = self.settings.plugins.get(name, PluginTable())
+            if not table.enabled:
+                continue
+            try:
+                self.parts[name] = self.reused.get(name) or Part(
+                    installed, table.options, build(installed, self.settings)
+                )
+            except PluginFailed as failure:
+                self.problems.append(failure.problem)
+
+    def _compose_services(self, part: Part) -> None:
+        for offer in self._call(part, "coe_services"):
+            if not isinstance(offer, Service) or offer.contract not in SERVICES:
+                text = f"coe_services returned {offer!r:.80}, no Service of a known contract"
+                part.blame(text, "Return Service(contract=..., provider=...).")
+            elif broken := violations(offer.provider, offer.contract):
+                text = f"its {offer.contract.__name__} is none: {'; '.join(broken)}"
+                part.blame(text, "Make it satisfy the contract.")
+            else:
+                part.services[offer.contract] = offer.provider
+        self._offer(part)
+
+    def _offer(self, part: Part) -> None:
+        for wanted, provider in part.services.items():
+            if self.services.setdefault(wanted, provider) is not provider:
+                text = f"another plugin already provides {wanted.__name__}"
+                self._problem(part.installed.name, "contribute", text, "Disable one of the two.")
+
+    def _need(self, part: Part, wanted: type[Any]) -> Any:
+        """Find a service for a part, composing the plugins that may provide it first."""
+        while wanted not in self.services and self._pending:
+            self._compose_services(self._pending.pop(0))
+        provider = self.services.get(wanted, self.engine_services.get(wanted))
+        if provider is None:
+            raise MissingService(f"no plugin provides the service {wanted.__name__}")
+        part.needs[wanted] = provider
+        return provider
+
+    def _call(self, part: Part, hook: str) -> list[Any]:
+        method = implementations(part.plugin).get(hook)
+        if method is None:
+            return []
+        context = Context(
+            part.installed.name,
+            self.data_dir,
+            self.settings,
+            lambda wanted: self._need(part, wanted),
+        )
+        try:
+            return list(method(context))
+        except MissingService as error:
+            mend = "Install or enable a plugin that does."
+            part.blame(f"{hook}: {error.message}", mend)
+        except CoeError as error:
+            part.blame(f"{hook}: {error.message}", "Mend what it says.")
+        except Exception as error:
+            text = f"{hook} raised {type(error).__name__}: {error}"
+            part.blame(text, "Report it to its authors.")
+        finally:
+            if context._read_settings:  # noqa: SLF001 the property's other half
+                part.settings = self.settings
+        return []
+
+    def _problem(self, plugin: str, stage: Stage, text: str, mend: str) -> None:
+        self.problems.append(PluginProblem(plugin=plugin, stage=stage, text=text, mend=mend))
+
+    def active(self, kind: str) -> list[Any]:
+        """Return the components of a kind that are switched on, by name."""
+        chosen: dict[str, Any] = {}
+        for name, part in self.parts.items():
+            for component in part.components[kind]:
+                if not self._switched_on(name, kind, component):
+                    continue
+                if chosen.setdefault(component.name, component) is not component:
+                    text = f"{kind} already have a {component.name!r}, of another plugin"
+                    mend = f"Set [plugins.{name}.components] '{kind}.{component.name}' = false."
+                    self._problem(name, "contribute", text, mend)
+        return [chosen[name] for name in sorted(chosen)]
+
+    def _switched_on(self, plugin: str, kind: str, component: Any) -> bool:
+        table = self.settings.plugins.get(plugin, PluginTable())
+        return table.components.get(f"{kind}.{component.name}", True)
+
+    def routers(self) -> list[Any]:
+        """Return the routers, those that `[routing] order` names first."""
+        order = self.settings.routing.order
+        rank = {name: index for index, name in enumerate(order)}
+        found = sorted(self.active("routers"), key=lambda r: rank.get(r.name, len(order)))
+        for name in rank.keys() - {router.name for router in found}:
+            text = f"[routing] order names {name!r}, which is no router"
+            self._problem(name, "configure", text, "Correct the name, or install its plugin.")
+        return found
+
+    def tools(self) -> dict[str, CheckedTool]:
+        """Return the tools with their compiled schemas."""
+        checked = {id(t.tool): t for part in self.parts.values() for t in part.tools.values()}
+        return {tool.name: checked[id(tool)] for tool in self.active("tools")}
+
+    def models(self, providers: Mapping[str, contract.ModelProvider]) -> dict[str, Model]:
+        """Return every alias: what the providers offer, with the settings over it."""
+        models: dict[str, Model] = {}
+        for provider in providers.values():
+            models |= {model.alias: model for model in provider.models()}
+        for alias, table in self.settings.models.items():
+            try:
+                models[alias] = self._model(alias, table, providers)
+            except SettingsError as error:
+                text = "; ".join(map(str, error.all))
+                self._problem(table.provider, "configure", text, "Mend the settings.")
+        return models
+
+    def _model(
+        self, alias: str, table: ModelTable, providers: Mapping[str, contract.ModelProvider]
+    ) -> Model:
+        path = f"models.{alias}"
+        if table.provider not in providers:
+            hint = nearest(table.provider, providers)
+            raise SettingsError(
+                f"[{path}] there is no provider {table.provider!r}{hint}",
+                where=self.settings.where(f"{path}.provider"),
+            )
+        provider = providers[table.provider]
+        return Model(
+            alias=alias,
+            provider=provider.name,
+            name=table.model or alias,
+            options=structure_table(provider.options, table.options, path, self.settings),
+            capability=table.capability,
+            price=table.price.price() if table.price is not None else None,
+            context_tokens=table.context_tokens,
+            max_output_tokens=table.max_output_tokens,
+        )
+
+    def check_aliases(self, models: Mapping[str, Model]) -> None:
+        """Note the aliases in `[routing]` and `[groups]` that are no models."""
+        routing = self.settings.routing
+        named = {"routing.default": [routing.default]}
+        for alias, fallbacks in routing.fallbacks.items():
+            named[f"routing.fallbacks.{alias}"] = [alias, *fallbacks]
+        for group, table in self.settings.groups.items():
+            named[f"groups.{group}.models"] = list(table.models or ())
+        for path, aliases in named.items():
+            for alias in aliases:
+                if alias not in models:
+                    where = self.settings.where(path) or "by default"
+                    text = f"{path} ({where}) names {alias!r}, no model{nearest(alias, models)}"
+                    self._problem("core", "configure", text, f"Write a [models.{alias}] table.")
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Return the parameters that the plugins declare, by name."""
+        found: dict[str, Parameter] = {}
+        for name, part in self.parts.items():
+            settings = getattr(part.plugin, "settings", None)
+            for parameter in declared(name, settings) if attrs.has(type(settings)) else ():
+                if found.setdefault(parameter.name, parameter) is not parameter:
+                    text = f"another plugin already has a parameter {parameter.name!r}"
+                    self._problem(name, "contribute", text, "Rename the field.")
+        return found
+
+    def reports(self) -> tuple[PluginReport, ...]:
+        """Describe every plugin that is installed."""
+        return tuple(self._report(installed) for installed in self.installed.values())
+
+    def _report(self, installed: Installed) -> PluginReport:
+        name = installed.name
+        part = self.parts.get(name)
+        contributes: dict[str, tuple[str, ...]] = {}
+        disabled: list[str] = []
+        if part is not None and part.services:
+            contributes["services"] = tuple(sorted(s.__name__ for s in part.services))
+        for kind, components in part.components.items() if part is not None else ():
+            if components:
+                contributes[kind] = tuple(component.name for component in components)
+            off = [c.name for c in components if not self._switched_on(name, kind, c)]
+            disabled += [f"{kind}.{component}" for component in off]
+        return PluginReport(
+            name=name,
+            distribution=installed.distribution,
+            version=installed.version,
+            enabled=self.settings.plugins.get(name, PluginTable()).enabled,
+            contributes=contributes,
+            disabled=tuple(disabled),
+        )
+
+
+def _fits(part: Part, kind: str, component: Any) -> bool:
+    """Whether a component satisfies its contract; if not, the part is blamed."""
+    expected = CONTRACTS[kind]
+    if getattr(expected, "_is_protocol", False):
+        broken = violations(component, expected)
+    else:
+        broken = [] if isinstance(component, expected) else ["it is of another type"]
+    if broken:
+        text = f"coe_{kind} returned {component!r:.80}, no {expected.__name__}: {'; '.join(broken)}"
+        part.blame(text, "Make it satisfy the contract.")
+        return False
+    if kind != "tools":
+        return True
+    try:
+        part.tools[component.name] = CheckedTool.compile(component)
+    except Exception as error:
+        text = f"a schema of the tool {component.name!r} is not JSON Schema: {error}"
+        part.blame(text.splitlines()[0], "Mend the schema.")
+        return False
+    return True
+
+
+def compose(
+    settings: Settings,
+    *,
+    installed: Mapping[str, Installed],
+    engine_services: Mapping[type[Any], Any],
+    data_dir: Path,
+    previous: Mapping[str, Part] | None = None,
+    operator_params: Mapping[str, Any] | None = None,
+) -> tuple[Application, Mapping[str, Part]]:
+    """Compose an application, and return it with its parts, for the next composition.
+
+    Pure: the same input gives an equal result, and nothing is opened.
+    """
+    reused = {
+        name: part
+        for name, part in (previous or {}).items()
+        if part.installed == installed.get(name)
+        and part.options == settings.plugins.get(name, PluginTable()).options
+        and settings.plugins.get(name, PluginTable()).enabled
+        and part.settings in (None, settings)
+    }
+    while True:
+        work = Composition(settings, installed, engine_services, data_dir, reused)
+        work.run()
+        if not (stale := work.stale()):
+            break
+        reused = {name: part for name, part in reused.items() if name not in stale}
+    return _assemble(work, operator_params or {}), work.parts
+
+
+def _assemble(work: Composition, operator_params: Mapping[str, Any]) -> Application:
+    lists = {
+        kind: tuple(work.active(kind))
+        for kind in CONTRACTS
+        if kind not in ("routers", "model_providers", "tools", "agents")
+    }
+    providers = {provider.name: provider for provider in work.active("model_providers")}
+    models = work.models(providers)
+    work.check_aliases(models)
+    parameters = work.parameters()
+    application = Application(
+        settings=work.settings,
+        plugins=work.reports(),
+        problems=(),
+        services=work.services,
+        models=models,
+        parameters=parameters,
+        operator_params=_valid_params(work, parameters, operator_params),
+        routers=tuple(work.routers()),
+        model_providers=providers,
+        tools=work.tools(),
+        agents={agent.name: agent for agent in work.active("agents")},
+        **lists,
+    )
+    own = [problem for part in work.parts.values() for problem in part.problems]
+    return evolve(application, problems=(*work.problems, *own))
+
+
+def _valid_params(
+    work: Composition, parameters: Mapping[str, Parameter], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    valid = {}
+    for name, value in values.items():
+        try:
+            valid[name] = parameters[name].check(value)
+        except KeyError:
+            continue  # Of a plugin that is not in use just now.
+        except InvalidField as error:
+            work.problems.append(
+                PluginProblem(
+                    plugin=parameters[name].plugin,
+                    stage="configure",
+                    text=f"the operator's value is not valid: {error.message}",
+                    mend="Set another.",
+                )
+            )
+    return valid

@@ -1,0 +1,503 @@
+"""The contracts of components: what a plugin's hooks may return, one Protocol per extension point.
+
+A component has a `name`, unique within its kind, by which settings and toggles speak of it. It
+may also have `async def open(self)`, called before the first turn, and `async def close(self)`,
+called when the last turn that uses it has ended. `coe_core.testing` has a suite for each contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from attrs import field, frozen
+
+from coe_core.access import Credentials, Principal
+from coe_core.error import CoeError
+from coe_core.identity import TurnId
+from coe_core.ledger import Attempt
+from coe_core.message import Json, Message
+from coe_core.model import Chunk, Model, Vectors
+from coe_core.record import Pointer, Record
+from coe_core.request import ChatRequest, EmbeddingRequest
+from coe_core.turn import GuardVerdict, Passage, Route, Turn
+
+
+@runtime_checkable
+class Component(Protocol):
+    """What every component has."""
+
+    @property
+    def name(self) -> str:
+        """The name, unique within the kind."""
+        ...
+
+
+@runtime_checkable
+class Authenticator(Component, Protocol):
+    """Turns credentials into a principal.
+
+    It may also have `has_keys: bool`, false while nobody could authenticate because no key was
+    ever made. As long as that is so of every authenticator, loopback is served without a key.
+    """
+
+    async def authenticate(self, credentials: Credentials) -> Principal | None:
+        """Say who this is; None when the credentials are not of this authenticator's kind.
+
+        Raises `Unauthenticated` when they are, but are not valid. Called for every request.
+        """
+        ...
+
+
+@runtime_checkable
+class Router(Component, Protocol):
+    """Decides where a turn goes."""
+
+    async def route(self, turn: Turn) -> Route | None:
+        """Decide, or return None to leave the decision to the next router.
+
+        Routers are asked in the order of `[routing] order`, then by name; the first `Route` wins.
+        """
+        ...
+
+
+@runtime_checkable
+class ModelProvider(Component, Protocol):
+    """Completes and embeds."""
+
+    @property
+    def options(self) -> type[Any]:
+        """An attrs class: the keys of `[models.ALIAS]` that are this provider's own."""
+        ...
+
+    def models(self) -> Sequence[Model]:
+        """List the models that are offered without settings; a configured alias hides one."""
+        ...
+
+    def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+        """Answer the request; `request.stream` says whether to call the upstream streaming.
+
+        The last chunk of each choice carries a finish reason; an answer that ends without one is
+        treated as cut. Closing the iterator ends the upstream call at once. Raises
+        `UpstreamError` or one of its subclasses.
+        """
+        ...
+
+    async def embed(self, model: Model, request: EmbeddingRequest) -> Vectors:
+        """Embed each input, in order. Raises `UpstreamError` or one of its subclasses."""
+        ...
+
+
+@frozen(kw_only=True)
+class Failure:
+    """An attempt that failed, and the state of the turn at that moment."""
+
+    error: CoeError
+    model: str
+    attempts: tuple[Attempt, ...]
+    """All attempts at the answer so far, the failed one last."""
+    fallbacks: tuple[str, ...]
+    """The targets declared in `[routing] fallbacks` that have not been tried."""
+    text: str = ""
+    """What the client has seen of the answer."""
+    started: bool = False
+    """Whether the client has seen anything: text or a piece of a tool call."""
+
+
+@frozen(kw_only=True)
+class Retry:
+    """Call the same model again after a pause."""
+
+    after_s: float = 0.0
+
+
+@frozen(kw_only=True)
+class Switch:
+    """Call another model, from the beginning; only before the client has seen anything."""
+
+    model: str
+
+
+@frozen(kw_only=True)
+class Continue:
+    """Let another model, or the same, go on from what the client has seen.
+
+    `messages` replace the prompt; the answer's text is appended to what was sent.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+
+
+@frozen(kw_only=True)
+class GiveUp:
+    """End the turn with the error."""
+
+
+Verdict: TypeAlias = Retry | Switch | Continue | GiveUp
+
+
+@runtime_checkable
+class AttemptPolicy(Component, Protocol):
+    """Says what follows a failed attempt."""
+
+    async def after_failure(self, turn: Turn, failure: Failure) -> Verdict | None:
+        """Decide, or return None to leave it to the next policy. The core's own, asked last,
+        takes the declared fallbacks in order until the client has seen something.
+        """
+        ...
+
+
+Effect: TypeAlias = Literal["none", "read", "write", "network"]
+
+
+@frozen(kw_only=True)
+class ToolContext:
+    """What a tool is told beside its arguments."""
+
+    turn: Turn
+    idempotency_key: str
+    """The same for every repetition of the same call."""
+
+
+@runtime_checkable
+class Tool(Component, Protocol):
+    """A function that models may call and CoE runs."""
+
+    @property
+    def description(self) -> str:
+        """What the tool does, for the model."""
+        ...
+
+    @property
+    def input_schema(self) -> Mapping[str, Json]:
+        """JSON Schema (2020-12) of the arguments, an object."""
+        ...
+
+    @property
+    def output_schema(self) -> Mapping[str, Json]:
+        """JSON Schema (2020-12) of the result."""
+        ...
+
+    @property
+    def effects(self) -> frozenset[Effect]:
+        """What calling it may do to the world."""
+        ...
+
+    async def call(self, arguments: Any, context: ToolContext) -> Json:
+        """Do it. The arguments have been validated, the result will be.
+
+        Raises `ToolFailed` with a text that is shown to the model.
+        """
+        ...
+
+
+@runtime_checkable
+class CompensatedTool(Tool, Protocol):
+    """A tool whose effect can be undone."""
+
+    async def compensate(self, arguments: Any, result: Json, context: ToolContext) -> None:
+        """Undo one call; called at most once per idempotency key, must not fail halfway."""
+        ...
+
+
+@runtime_checkable
+class Retriever(Component, Protocol):
+    """Finds passages."""
+
+    async def retrieve(self, turn: Turn, layers: tuple[str, ...]) -> Sequence[Passage]:
+        """Find passages for the turn within the layers only, best first; [] when there are none.
+
+        How many per layer is read from `turn.params`.
+        """
+        ...
+
+
+@frozen(kw_only=True)
+class Summary:
+    """A summary of a conversation's beginning."""
+
+    text: str
+    first_turn: TurnId
+    last_turn: TurnId
+    """The range of turns that it covers."""
+    extends: str | None = None
+    """The digest of the summary that it was folded into."""
+
+
+@runtime_checkable
+class Summarizer(Component, Protocol):
+    """Folds new messages into the previous summary."""
+
+    async def summarize(
+        self, previous: str | None, messages: Sequence[Message], *, limit_tokens: int
+    ) -> str:
+        """Return a summary of both, of at most `limit_tokens` tokens, in their language."""
+        ...
+
+
+@runtime_checkable
+class PromptPack(Component, Protocol):
+    """Versioned system messages and tool guides."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever a template does."""
+        ...
+
+    def system(self, turn: Turn, *, light: bool) -> str | None:
+        """Render the system message, None for none."""
+        ...
+
+    def tool_guide(self, turn: Turn, tool: Tool, *, light: bool) -> str | None:
+        """Render a tool's description for the model, None for the tool's own."""
+        ...
+
+
+@frozen(kw_only=True)
+class Card:
+    """A piece of knowledge, distilled from the log."""
+
+    id: str
+    layer: str
+    kind: Literal["fact", "procedure", "pitfall", "answer"]
+    text: str
+    evidence: tuple[Pointer, ...] = ()
+    quality_score: float | None = None
+    """0 to 1; None while it is not known."""
+    feedback_count: int = 0
+    used: int = 0
+    helped: int = 0
+    hurt: int = 0
+    valid_until: datetime | None = None
+    state: Literal["candidate", "active", "held", "expired"] = "candidate"
+    reason: str = ""
+
+
+@frozen(kw_only=True)
+class Judgement:
+    """What a promotion policy says of a card."""
+
+    decision: Literal["promote", "hold", "keep", "expire"]
+    reasons: tuple[str, ...]
+
+
+@runtime_checkable
+class PromotionPolicy(Component, Protocol):
+    """Judges a card."""
+
+    def judge(self, card: Card, now: datetime) -> Judgement:
+        """Judge. Deterministic: the same card at the same time gets the same judgement."""
+        ...
+
+
+@runtime_checkable
+class Agent(Component, Protocol):
+    """A target that works in child turns."""
+
+    @property
+    def description(self) -> str:
+        """What the agent is for: routers read it."""
+        ...
+
+    def work(self, turn: Turn) -> AsyncIterator[Chunk]:
+        """Answer the turn, as a provider would. Calls go through `Caller` with `turn` as parent,
+        so that they are in its ledger and drawn from its budget.
+        """
+        ...
+
+
+@runtime_checkable
+class AgentProtocol(Component, Protocol):
+    """Lets agents agree on who does what."""
+
+    async def negotiate(self, turn: Turn, agents: Sequence[Agent]) -> Mapping[str, str]:
+        """Return agent name to task, within the turn's budget; {} when none is needed."""
+        ...
+
+
+@runtime_checkable
+class Guard(Component, Protocol):
+    """Allows, redacts or refuses a step. One that raises has refused."""
+
+    @property
+    def steps(self) -> frozenset[Literal["request", "egress", "tool_call", "answer"]]:
+        """The steps it wants to see."""
+        ...
+
+    async def inspect(self, turn: Turn, step: str, text: str) -> GuardVerdict:
+        """Judge the text of a step."""
+        ...
+
+
+@runtime_checkable
+class EventSink(Component, Protocol):
+    """Receives records after they are on disk."""
+
+    async def receive(self, record: Record) -> None:
+        """Take a record: at least once, in the order of its session."""
+        ...
+
+
+@frozen(kw_only=True)
+class Sample:
+    """One measurement. Labels come from closed sets."""
+
+    metric: str
+    value: float
+    at: datetime
+    labels: Mapping[str, str] = field(factory=dict)
+
+
+@runtime_checkable
+class MetricSink(Component, Protocol):
+    """Receives KPI samples."""
+
+    async def record(self, samples: Sequence[Sample]) -> None:
+        """Take samples, at least once."""
+        ...
+
+
+@frozen(kw_only=True)
+class Alert:
+    """Something an operator must know. `key` is the same while it lasts."""
+
+    key: str
+    rule: str
+    severity: Literal["info", "warning", "critical"]
+    text: str
+    playbook: str
+    """The path of the page in `docs/playbooks/`."""
+    at: datetime
+    resolved: bool = False
+
+
+@runtime_checkable
+class AlertSink(Component, Protocol):
+    """Delivers alerts."""
+
+    async def deliver(self, alert: Alert) -> None:
+        """Deliver; a second delivery with the same key and state changes nothing."""
+        ...
+
+
+@runtime_checkable
+class AlertRule(Component, Protocol):
+    """Says when an alert fires."""
+
+    async def evaluate(self, now: datetime) -> Sequence[Alert]:
+        """Return the alerts that hold now; [] when all is well."""
+        ...
+
+
+@runtime_checkable
+class Job(Component, Protocol):
+    """Recurring or batch work, run by one worker at a time."""
+
+    @property
+    def every(self) -> timedelta | None:
+        """How often; None for work that is only started by hand."""
+        ...
+
+    async def run(self) -> Json:
+        """Do one round and return a report. Safe to be repeated after a kill."""
+        ...
+
+
+@frozen(kw_only=True)
+class Arm:
+    """One arm of an experiment: values of parameters."""
+
+    name: str
+    weight: Decimal
+    params: Mapping[str, Json]
+
+
+@runtime_checkable
+class Experiment(Component, Protocol):
+    """Parameters under test."""
+
+    def assign(self, turn_id: TurnId, session_id: str, group: str) -> Arm | None:
+        """Choose an arm, None for outside the experiment. The same session gets the same arm."""
+        ...
+
+
+@frozen(kw_only=True)
+class Finding:
+    """What a check found. `mend` says what to do when it is not ok."""
+
+    ok: bool
+    text: str
+    mend: str = ""
+
+
+@runtime_checkable
+class Check(Component, Protocol):
+    """A question that `coe doctor` asks."""
+
+    async def check(self) -> Finding:
+        """Look, and change nothing. A check that raises counts as not ok."""
+        ...
+
+
+@frozen(kw_only=True)
+class Stat:
+    """A single figure, with its interval and what it was before."""
+
+    label: str
+    value: str
+    low: str | None = None
+    high: str | None = None
+    before: str | None = None
+
+
+@frozen(kw_only=True)
+class Series:
+    """A line over time."""
+
+    label: str
+    unit: str
+    points: tuple[tuple[datetime, float | None], ...]
+
+
+@frozen(kw_only=True)
+class Table:
+    """Rows under headings; every row as long as `columns`."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@frozen(kw_only=True)
+class Story:
+    """What happened, step by step: a title and a text each."""
+
+    steps: tuple[tuple[str, str], ...]
+
+
+@frozen(kw_only=True)
+class Action:
+    """A button: a POST to a route of the plugin's own."""
+
+    label: str
+    path: str
+    role: Literal["operator", "admin"]
+
+
+PanelItem: TypeAlias = Stat | Series | Table | Story | Action
+
+
+@runtime_checkable
+class Panel(Component, Protocol):
+    """A panel of the console, as data, never HTML."""
+
+    @property
+    def title(self) -> Mapping[str, str]:
+        """Language (`en`, `ko`) to title."""
+        ...
+
+    async def show(self, principal: Principal, query: Mapping[str, str]) -> Sequence[PanelItem]:
+        """Return what the principal may see."""
+        ...

@@ -1,0 +1,346 @@
+"""A turn, from the request to its record. Read `run` and `_work`: they are the story.
+
+Everything that happens is yielded as an event; nothing is counted or logged on the side. The
+finish reason leaves only with `TurnEnded`, after the journal has acknowledged the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from attrs import evolve
+from loguru import logger
+
+from coe_core import guard, prompt
+from coe_core.access import Principal
+from coe_core.admission import Ask, admit, check, in_order
+from coe_core.answer import AnswerBuilder, is_empty, without_end
+from coe_core.application import AUTO, Application
+from coe_core.attempt import attempts
+from coe_core.budget import RateMeter
+from coe_core.caller import ModelCaller
+from coe_core.error import (
+    BudgetExceeded,
+    CoeError,
+    InvalidField,
+    Unavailable,
+    UpstreamError,
+    UpstreamRejected,
+    UpstreamTimeout,
+)
+from coe_core.event import (
+    Admitted,
+    Delta,
+    Event,
+    Retrieved,
+    Routed,
+    ToolEnded,
+    ToolStarted,
+    TurnEnded,
+    TurnFailed,
+)
+from coe_core.message import ToolCall, user
+from coe_core.model import Chunk, Vectors
+from coe_core.progress import Progress
+from coe_core.record import Interaction
+from coe_core.request import ChatRequest, EmbeddingRequest
+from coe_core.service import Clock, Journal
+from coe_core.tool import CheckedTool, answer_message
+from coe_core.turn import FailureClass, Outcome, Route, ToolRun, Turn
+
+Events = AsyncGenerator[Event, None]
+
+
+class NoRoute(Unavailable):
+    """No router decided, and the default is no model that the group may use."""
+
+    code = "no_route"
+
+
+async def run(application: Application, ask: Ask) -> Events:
+    """Run a turn. What is wrong with the request itself is raised before the first event; after
+    `Admitted` the turn is recorded however it ends. Closing the iterator, or cancelling the task
+    that reads it, ends the upstream call and records the turn as cancelled.
+    """
+    check(application, ask)
+    async with in_order(ask):
+        admission = await admit(application, ask)
+        clock = application.need(Clock)
+        progress = Progress.of(admission, clock, application.need(ModelCaller))
+        ended: Event
+        try:
+            yield Admitted(turn=admission.turn, limits=admission.limits)
+            async with aclosing(_work(progress)) as events:
+                async for event in events:
+                    yield event
+            ended = await _end(progress)
+        except Exception as error:
+            ended = await _fail(progress, error)
+        except BaseException:  # Cancelled, or the client has gone.
+            await asyncio.shield(_cancel(progress))
+            raise
+        yield ended
+
+
+async def _work(progress: Progress) -> Events:
+    inspected = await guard.inspect_messages(
+        progress.turn, "request", progress.turn.session.new_messages, progress.verdicts
+    )
+    progress.replace_messages(inspected)
+    route = progress.route = await _route(progress.turn)
+    for news in progress.news():
+        yield news
+    yield Routed(route=route)
+    progress.passages = await prompt.retrieve(progress.turn, route)
+    for news in progress.news():
+        yield news
+    if progress.passages:
+        yield Retrieved(passages=progress.passages)
+    answer = _answer if route.model is not None else _agent
+    if any("answer" in g.steps for g in progress.turn.application.guards):
+        answer = _guarded
+    async with aclosing(answer(progress, route)) as events:
+        async for event in events:
+            if isinstance(event, Delta):
+                progress.sent.add(event.chunk)
+            yield event
+
+
+async def _route(turn: Turn) -> Route:
+    application = turn.application
+    if turn.request.model != AUTO:
+        return Route(model=turn.request.model, reason="the client named it", router="explicit")
+    for router in application.routers:
+        try:
+            route = await router.route(turn)
+        except BudgetExceeded:
+            raise
+        except Exception as error:
+            logger.bind(router=router.name).opt(exception=error).error("a router raised")
+            continue
+        if route is not None and _reachable(turn, route):
+            return evolve(route, router=router.name)
+    default = application.settings.routing.default
+    if default not in application.allowed_models(turn.principal):
+        raise NoRoute(
+            f"no router decided, and [routing] default = {default!r} is no model that the group "
+            f"{turn.group!r} may use"
+        )
+    return Route(model=default, confidence=0.0, reason="no router decided", router="default")
+
+
+def _reachable(turn: Turn, route: Route) -> bool:
+    application = turn.application
+    targets = application.agents if route.agent else application.allowed_models(turn.principal)
+    if route.target not in targets:
+        logger.bind(target=route.target).warning("a route leads nowhere; the next router is asked")
+    return route.target in targets
+
+
+async def _agent(progress: Progress, route: Route) -> Events:
+    agent = progress.turn.application.agents[route.target]
+    progress.answered_by = agent.name
+    whole = AnswerBuilder()
+    async for chunk in agent.work(progress.turn):
+        whole.add(chunk)
+        for news in progress.news():
+            yield news
+        if not is_empty(shown := without_end(chunk)):
+            yield Delta(chunk=shown)
+    for news in progress.news():
+        yield news
+    progress.finish_reasons = whole.finish_reasons()
+
+
+async def _answer(progress: Progress, route: Route) -> Events:
+    """Ask the model, run the tools of ours that it calls, and ask again, until it has answered."""
+    turn = progress.turn
+    tools = prompt.offered_tools(turn, route)
+    pack = prompt.system_message(turn, progress.prompts)
+    model = turn.application.models[route.target]
+    written = prompt.write(turn, progress.passages, pack, model)
+    messages = await guard.inspect_messages(turn, "egress", written, progress.verdicts)
+    for rounds_left in range(turn.application.settings.coe.tool_rounds, -1, -1):
+        offered = tools if rounds_left else {}
+        builder = AnswerBuilder()
+        request = evolve(
+            turn.request,
+            messages=messages,
+            tools=(*turn.request.tools, *prompt.definitions(turn, offered)),
+        )
+        target = progress.answered_by or route.target
+        async with aclosing(attempts(progress, target, request, builder, tools)) as events:
+            async for event in events:
+                yield event
+        calls = [call for said in builder.messages() for call in said.tool_calls]
+        ours = [call for call in calls if call.function.name in offered]
+        if not ours:
+            return
+        progress.exchange.append(builder.messages()[0])
+        async with aclosing(_act(progress, ours, tools)) as events:
+            async for event in events:
+                yield event
+        if len(ours) < len(calls):
+            return  # The client runs the others; what ours gave is put back when it answers.
+        messages = (*messages, *progress.exchange[-1 - len(ours) :])
+
+
+async def _act(progress: Progress, calls: list[ToolCall], tools: dict[str, CheckedTool]) -> Events:
+    """Run our tools side by side; their results stand in the order of the calls."""
+    turn = progress.turn
+    for call in calls:
+        yield ToolStarted(id=call.id, tool=call.function.name, arguments=call.function.arguments)
+    runs = await asyncio.gather(
+        *(_run_tool(progress, tools[call.function.name], call) for call in calls)
+    )
+    for run_of_tool in runs:
+        progress.tool_runs.append(run_of_tool)
+        progress.exchange.append(answer_message(run_of_tool))
+    progress.exchange[-len(runs) :] = await guard.inspect_messages(
+        turn, "egress", tuple(progress.exchange[-len(runs) :]), progress.verdicts
+    )
+    for news in progress.news():
+        yield news
+    for run_of_tool in runs:
+        yield ToolEnded(run=run_of_tool)
+
+
+async def _run_tool(progress: Progress, tool: CheckedTool, call: ToolCall) -> ToolRun:
+    arguments = await guard.inspect(
+        progress.turn, "tool_call", call.function.arguments, progress.verdicts
+    )
+    allowed = evolve(call, function=evolve(call.function, arguments=arguments))
+    return await tool.run(allowed, progress.turn, progress.clock)
+
+
+async def _guarded(progress: Progress, route: Route) -> Events:
+    """Hold the answer back until the guards have seen all of it."""
+    answer = _answer if route.model is not None else _agent
+    held: list[Chunk] = []
+    async with aclosing(answer(progress, route)) as events:
+        async for event in events:
+            if isinstance(event, Delta):
+                held.append(event.chunk)
+            else:
+                yield event
+    whole = AnswerBuilder()
+    for chunk in held:
+        whole.add(chunk)
+    for index, choice in whole.choices.items():
+        text = await guard.inspect(progress.turn, "answer", choice.text, progress.verdicts)
+        if text != choice.text:
+            held = [evolve(c, content="") if c.index == index else c for c in held]
+            held.insert(0, Chunk(content=text, index=index))
+    for chunk in held:
+        if not is_empty(chunk):
+            yield Delta(chunk=chunk)
+
+
+async def _end(progress: Progress) -> Event:
+    reasons = progress.finish_reasons or ("stop",)
+    went_elsewhere = progress.route is not None and progress.answered_by != progress.route.target
+    outcome = Outcome(
+        status="success",
+        finish_reason=reasons[0],
+        failure="fallback_used" if went_elsewhere else None,
+    )
+    record = await _record(progress, outcome)
+    return TurnEnded(
+        record=record,
+        finish_reasons=reasons,
+        usage=progress.usage(),
+        model=progress.answered_by,
+    )
+
+
+async def _fail(progress: Progress, error: Exception) -> TurnFailed:
+    if not isinstance(error, CoeError):
+        logger.bind(turn=progress.turn.id).opt(exception=error).error("a turn failed inside CoE")
+    known = error if isinstance(error, CoeError) else CoeError("an error inside CoE; see its log")
+    outcome = Outcome(
+        status="failed",
+        failure=_failure_class(known),
+        error_code=known.code,
+        error=known.message,
+    )
+    try:
+        record = await _record(progress, outcome)
+    except CoeError as unrecorded:
+        return TurnFailed(record=progress.interaction(outcome), error=unrecorded)
+    return TurnFailed(record=record, error=known)
+
+
+async def _cancel(progress: Progress) -> None:
+    try:
+        await _record(progress, Outcome(status="cancelled"))
+    except CoeError as error:
+        logger.bind(turn=progress.turn.id, code=error.code).error("a cancelled turn is unrecorded")
+
+
+def _failure_class(error: CoeError) -> FailureClass | None:
+    match error:
+        case NoRoute():
+            return "no_route"
+        case BudgetExceeded():
+            return "budget_denied"
+        case UpstreamTimeout():
+            return "timeout"
+        case UpstreamRejected():
+            return None
+        case UpstreamError():
+            return "target_error"
+        case _:
+            return "target_error" if error.status >= 500 else None  # noqa: PLR2004 HTTP's own
+
+
+async def _record(progress: Progress, outcome: Outcome) -> Interaction:
+    """Write the record, and hand it to the sinks. Raises `Unavailable` when it cannot be kept."""
+    turn = progress.turn
+    application = turn.application
+    record = progress.interaction(outcome)
+    tokens = turn.ledger.usage.total_tokens
+    application.need(RateMeter).book_tokens(turn.group, application.group(turn.group), tokens)
+    await application.need(Journal).append(record)
+    for sink in application.event_sinks:
+        try:
+            await sink.receive(record)
+        except Exception as error:
+            logger.bind(sink=sink.name).opt(exception=error).error("a sink raised")
+    return record
+
+
+async def embed(
+    application: Application, principal: Principal, request: EmbeddingRequest
+) -> Vectors:
+    """Embed for a client: a turn of its own, without an answer. Raises what `run` may raise or
+    end with.
+    """
+    model = application.model(request.model, principal)
+    if model.capability != "embedding":
+        raise InvalidField(f"the model {model.alias!r} makes no embeddings", param="model")
+    messages = tuple(user(text) for text in request.input) or (user(""),)
+    ask = Ask(request=ChatRequest(model=request.model, messages=messages), principal=principal)
+    admission = await admit(application, ask)
+    clock = application.need(Clock)
+    progress = Progress.of(admission, clock, application.need(ModelCaller))
+    progress.answered_by = model.alias
+    progress.route = Route(model=model.alias, reason="the client named it", router="explicit")
+    try:
+        inspected = await guard.inspect_messages(
+            progress.turn, "egress", messages, progress.verdicts
+        )
+        if request.input:
+            request = evolve(request, input=tuple(message.text for message in inspected))
+        vectors = await progress.caller.embed(
+            model.alias, request, purpose="embedding", parent=progress.turn
+        )
+        await _record(progress, Outcome(status="success"))
+    except Exception as error:
+        failed = await _fail(progress, error)
+        raise failed.error from error
+    except BaseException:
+        await asyncio.shield(_cancel(progress))
+        raise
+    return vectors

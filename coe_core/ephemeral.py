@@ -1,0 +1,77 @@
+"""A journal in memory, for a deployment without a plugin that keeps records: it forgets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from attrs import define, field
+
+from coe_core.identity import SessionId, TurnId
+from coe_core.ledger import Intent
+from coe_core.message import Message
+from coe_core.record import Interaction, Pointer, Record
+from coe_core.service import History
+
+KEPT_TURNS = 10_000
+"""The oldest turns beyond this are forgotten even while the process lives."""
+
+
+@define
+class EphemeralRecords:
+    """`Journal`, `RecordReader` and `SessionStore` in one, bounded."""
+
+    _turns: dict[tuple[str, TurnId], Interaction] = field(factory=dict, init=False)
+    _heads: dict[tuple[str, SessionId], TurnId] = field(factory=dict, init=False)
+    _conversations: dict[tuple[str, str], TurnId] = field(factory=dict, init=False)
+
+    async def append(self, record: Record) -> Pointer:
+        """Keep a turn; other records are not kept."""
+        if isinstance(record, Interaction):
+            self._turns[record.group, record.id] = record
+            self._heads[record.group, record.session] = record.id
+            self._conversations[record.group, record.conversation] = record.id
+            if len(self._turns) > KEPT_TURNS:
+                self._forget(next(iter(self._turns.values())))
+        return Pointer(segment="memory", offset=0, length=0, sha256="")
+
+    def intend(self, intent: Intent) -> None:
+        """Keep nothing: an intent matters only after a crash, and after a crash all is gone."""
+
+    async def interaction(self, group: str, turn_id: TurnId) -> Interaction | None:
+        """Return a turn of that group."""
+        return self._turns.get((group, turn_id))
+
+    async def interactions(
+        self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[Interaction]:
+        """Iterate over turns by start."""
+        for turn in sorted(self._turns.values(), key=lambda turn: (turn.started_at, turn.id)):
+            late_enough = since is None or since <= turn.started_at
+            early_enough = until is None or turn.started_at < until
+            if late_enough and early_enough and group in (None, turn.group):
+                yield turn
+
+    async def head(self, group: str, session_id: SessionId) -> TurnId | None:
+        """Return the newest turn of a session."""
+        return self._heads.get((group, session_id))
+
+    async def find(self, group: str, conversation: str) -> Interaction | None:
+        """Return the newest turn whose conversation has that digest."""
+        turn_id = self._conversations.get((group, conversation))
+        return None if turn_id is None else self._turns.get((group, turn_id))
+
+    async def history(self, group: str, turn_id: TurnId, *, limit: int) -> History:
+        """Return the conversation through that turn."""
+        messages: list[Message] = []
+        turn = self._turns.get((group, turn_id))
+        while turn is not None and len(messages) < limit:
+            messages = [*turn.messages, *messages]
+            turn = self._turns.get((group, turn.follows)) if turn.follows else None
+        return History(messages=tuple(messages[-limit:]))
+
+    def _forget(self, turn: Interaction) -> None:
+        del self._turns[turn.group, turn.id]
+        if self._heads.get((turn.group, turn.session)) == turn.id:
+            del self._heads[turn.group, turn.session]
+        self._conversations.pop((turn.group, turn.conversation), None)

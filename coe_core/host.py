@@ -1,0 +1,333 @@
+"""The host: it composes applications, opens their components, and swaps one for the next.
+
+A change of the settings, or of a toggle in the state store, composes a new application and swaps
+one reference. Turns in flight keep the application that they leased. A component that two
+applications share is opened once, and closed when the last turn of the last of them has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any, Self
+
+from attrs import define, evolve, field
+from loguru import logger
+
+from coe_core import service
+from coe_core.application import Application, PluginProblem
+from coe_core.budget import BudgetBook, RateMeter
+from coe_core.caller import ModelCaller, ModelEmbedder
+from coe_core.clock import SystemClock
+from coe_core.compose import Part, compose
+from coe_core.ephemeral import EphemeralRecords
+from coe_core.error import CoeError, StartRefused
+from coe_core.message import Json
+from coe_core.plugin import Installed, discover
+from coe_core.record import StateChange
+from coe_core.service import Clock, StateStore
+from coe_core.settings import PluginTable, Settings, load
+from coe_core.state import SqliteStateStore
+
+TOGGLES = "toggles/"
+PARAMS = "params/"
+STATE_FILE = "state.sqlite"
+
+
+@define(eq=False)
+class Host:
+    """Owns the application in force. Make one with `Host.start`."""
+
+    config: Path | None
+    data_dir: Path
+    settings: Settings
+    installed: Mapping[str, Installed]
+    problems: list[PluginProblem]
+    """Of discovery, and of components that did not open."""
+    engine_services: dict[type[Any], Any]
+    opens: bool
+    application: Application = field(init=False)
+    _parts: Mapping[str, Part] = field(factory=dict, init=False)
+    _live: dict[Application, list[Any]] = field(factory=dict, init=False)
+    """The applications that may still run turns, with their components."""
+    _turns: Counter[Application] = field(factory=Counter, init=False)
+    _open: dict[int, Any] = field(factory=dict, init=False)
+    _state: dict[str, Json] = field(factory=dict, init=False)
+    """The toggles and operators' parameters that the application was composed with."""
+    _watchers: list[asyncio.Task[None]] = field(factory=list, init=False)
+    _swap: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+
+    @classmethod
+    async def start(
+        cls,
+        config: Path | None,
+        *,
+        data_dir: Path | None = None,
+        entry_points: Sequence[EntryPoint] | None = None,
+        opens: bool = True,
+        clock: Clock | None = None,
+    ) -> Self:
+        """Load the settings, compose, and open every component.
+
+        With `opens` false nothing is opened but the state store, and no plugin is required:
+        enough to look at what is there. Raises `SettingsError`, or `StartRefused` when the data
+        folder cannot be written or a required plugin has a problem.
+        """
+        settings = load(config)
+        folder = data_dir or Path(settings.coe.data_dir)
+        clock = clock or SystemClock()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartRefused(
+                f"the data folder {folder} cannot be made: {error.strerror}; "
+                "name another with --data or [coe] data_dir"
+            ) from error
+        store = SqliteStateStore(folder / STATE_FILE)
+        await store.open()
+        installed, problems = discover(entry_points)
+        host = cls(
+            config=config,
+            data_dir=folder,
+            settings=settings,
+            installed=installed,
+            problems=problems,
+            engine_services=_engine_services(settings, clock, store),
+            opens=opens,
+        )
+        try:
+            await host._adopt(settings)
+            if opens:
+                host._refuse_without_required()
+        except BaseException:
+            await host.close()
+            raise
+        if opens:
+            host._watch()
+        return host
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Application]:
+        """Keep the application in force open until the block ends, whatever is swapped in."""
+        application = self.application
+        self._turns[application] += 1
+        try:
+            yield application
+        finally:
+            self._turns[application] -= 1
+            if application is not self.application and not self._turns[application]:
+                await asyncio.shield(self._retire())
+
+    async def reload(self) -> Application:
+        """Read the settings and toggles again, compose, and swap. Raises `SettingsError`, and
+        then the application in force stays.
+        """
+        await self._adopt(load(self.config))
+        return self.application
+
+    async def change(self, key: str, value: Json, *, actor: str) -> None:
+        """Change a toggle or an operator's parameter (None removes it), and record the change."""
+        await self.application.need(StateStore).put(key, value)
+        clock = self.application.need(Clock)
+        journal = self.application.need(service.Journal)
+        await journal.append(StateChange(key=key, value=value, actor=actor, at=clock.now()))
+        await self._adopt(self.settings)
+
+    async def close(self) -> None:
+        """Close every component, the last opened first."""
+        for task in self._watchers:
+            task.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await self.engine_services[BudgetBook].close()
+        for component in reversed(list(self._open.values())):
+            await _close(component)
+        self._open.clear()
+        await self.engine_services[StateStore].close()
+
+    async def _adopt(self, settings: Settings) -> None:
+        """Compose with the present toggles, open what is new, and swap."""
+        async with self._swap:
+            store = self._store()
+            state = {
+                key: versioned.value
+                for prefix in (TOGGLES, PARAMS)
+                for key, versioned in (await store.list(prefix)).items()
+            }
+            application, parts = await self._composed(settings, state)
+            self.settings, self._state = settings, state
+            self.application, self._parts = application, parts
+            self.engine_services[BudgetBook].store = application.need(StateStore)
+            await self._retire()
+
+    def _store(self) -> StateStore:
+        if hasattr(self, "application"):
+            return self.application.need(StateStore)
+        return self.engine_services[StateStore]  # type: ignore[no-any-return]
+
+    async def _composed(
+        self, settings: Settings, state: Mapping[str, Json]
+    ) -> tuple[Application, Mapping[str, Part]]:
+        """Compose and open; a plugin with a component that does not open is left out."""
+        installed = dict(self.installed)
+        unopened: list[PluginProblem] = []
+        while True:
+            application, parts = compose(
+                _with_toggles(settings, state, self.installed),
+                installed=installed,
+                engine_services=self.engine_services,
+                data_dir=self.data_dir,
+                previous=self._parts,
+                operator_params=_operator_params(state),
+            )
+            problem = await self._open_all(parts) if self.opens else None
+            if problem is None:
+                break
+            unopened.append(problem)
+            del installed[problem.plugin]
+        problems = (*self.problems, *unopened, *application.problems)
+        application = evolve(application, problems=_settled(problems, unopened))
+        self._live[application] = [c for part in parts.values() for c in _components(part)]
+        return application, parts
+
+    async def _open_all(self, parts: Mapping[str, Part]) -> PluginProblem | None:
+        for name, part in parts.items():
+            for component in _components(part):
+                if id(component) in self._open:
+                    continue
+                try:
+                    if (opening := getattr(component, "open", None)) is not None:
+                        await opening()
+                except Exception as error:
+                    logger.bind(plugin=name).opt(exception=error).debug("a component did not open")
+                    return part.installed.problem(
+                        "open", _opening_text(component, error), "Mend what it says, then restart."
+                    )
+                self._open[id(component)] = component
+        return None
+
+    async def _retire(self) -> None:
+        """Close what no application that may still run a turn has."""
+        for application in list(self._live):
+            if application is not self.application and not self._turns[application]:
+                del self._live[application]
+                self._turns.pop(application, None)
+        kept = {id(c) for components in self._live.values() for c in components}
+        for key in [key for key in self._open if key not in kept]:
+            await _close(self._open.pop(key))
+
+    def _refuse_without_required(self) -> None:
+        for name in self.settings.coe.required_plugins:
+            problems = [p for p in self.application.problems if p.plugin == name]
+            if problems:
+                raise StartRefused(f"a required plugin does not work: {problems[0]}")
+            if name not in self._parts:
+                raise StartRefused(
+                    f"the plugin {name!r} is required by [coe] required_plugins, but it is "
+                    f"{'disabled' if name in self.installed else 'not installed'}"
+                )
+
+    def _watch(self) -> None:
+        for prefix in (TOGGLES, PARAMS):
+            self._watchers.append(asyncio.create_task(self._follow(prefix)))
+
+    async def _follow(self, prefix: str) -> None:
+        async for values in self._store().watch(prefix):
+            known = {key: value for key, value in self._state.items() if key.startswith(prefix)}
+            if {key: versioned.value for key, versioned in values.items()} == known:
+                continue
+            try:
+                await self._adopt(self.settings)
+            except CoeError as error:
+                logger.bind(prefix=prefix, code=error.code).error("a change could not be applied")
+
+
+def preview(settings: Settings, data_dir: Path) -> Application:
+    """Compose as the settings say, without the operators' toggles, touching no file."""
+    store = SqliteStateStore(data_dir / STATE_FILE)
+    installed, problems = discover()
+    application, _ = compose(
+        settings,
+        installed=installed,
+        engine_services=_engine_services(settings, SystemClock(), store),
+        data_dir=data_dir,
+    )
+    return evolve(application, problems=(*problems, *application.problems))
+
+
+def _engine_services(
+    settings: Settings, clock: Clock, store: SqliteStateStore
+) -> dict[type[Any], Any]:
+    caller = ModelCaller(clock)
+    records = EphemeralRecords()
+    return {
+        service.Clock: clock,
+        service.StateStore: store,
+        service.Journal: records,
+        service.RecordReader: records,
+        service.SessionStore: records,
+        service.Caller: caller,
+        service.Embedder: ModelEmbedder(settings.coe.embedder, caller),
+        ModelCaller: caller,
+        RateMeter: RateMeter(clock),
+        BudgetBook: BudgetBook(store, clock),
+    }
+
+
+def _with_toggles(
+    settings: Settings, state: Mapping[str, Json], installed: Iterable[str]
+) -> Settings:
+    """Lay the operators' toggles over the settings."""
+    plugins = dict(settings.plugins)
+    origins = dict(settings.origins)
+    for key, value in state.items():
+        match key.split("/", 2):
+            case ["toggles", "plugins", name]:
+                table = plugins.get(name, PluginTable())
+                plugins[name] = evolve(table, enabled=value is not False)
+                origins[f"plugins.{name}.enabled"] = "operator"
+            case ["toggles", "components", component]:  # Its name is unique within its kind.
+                for name in installed:
+                    table = plugins.get(name, PluginTable())
+                    components = {**table.components, component: value is not False}
+                    plugins[name] = evolve(table, components=components)
+                    origins[f"plugins.{name}.components.{component}"] = "operator"
+    return evolve(settings, plugins=plugins, origins=origins)
+
+
+def _operator_params(state: Mapping[str, Json]) -> dict[str, Json]:
+    return {
+        key.removeprefix(PARAMS): value for key, value in state.items() if key.startswith(PARAMS)
+    }
+
+
+def _components(part: Part) -> list[Any]:
+    """List a plugin's components once each, services first, in the order they were given."""
+    every = [*part.services.values(), *(c for some in part.components.values() for c in some)]
+    return list({id(component): component for component in every}.values())
+
+
+def _settled(
+    problems: Sequence[PluginProblem], unopened: Sequence[PluginProblem]
+) -> tuple[PluginProblem, ...]:
+    """Drop the follow-up that a plugin left out for not opening is "not installed"."""
+    left_out = {problem.plugin for problem in unopened}
+    return tuple(p for p in problems if p.stage != "discover" or p.plugin not in left_out)
+
+
+def _opening_text(component: Any, error: Exception) -> str:
+    name = getattr(component, "name", type(component).__name__)
+    text = error.message if isinstance(error, CoeError) else f"{type(error).__name__}: {error}"
+    return f"{name} did not open: {text}"
+
+
+async def _close(component: Any) -> None:
+    try:
+        if (closing := getattr(component, "close", None)) is not None:
+            await closing()
+    except Exception as error:
+        name = getattr(component, "name", type(component).__name__)
+        logger.bind(component=name).opt(exception=error).error("a component did not close")

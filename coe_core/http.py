@@ -1,0 +1,96 @@
+"""HTTP routes as values: what a plugin returns from `coe_http_routes`.
+
+Nothing here knows ASGI; the server plugin does the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import field, frozen
+
+from coe_core.access import AccessRole, Principal
+from coe_core.codec import decode, encode, shape_errors, structure
+from coe_core.error import InvalidField, MalformedBody
+
+if TYPE_CHECKING:
+    from coe_core.application import Application
+
+
+@frozen(kw_only=True)
+class HttpRequest:
+    """One request, authenticated, its body read whole and below the limit."""
+
+    method: str
+    path: str
+    path_params: Mapping[str, str] = field(factory=dict)
+    query: Mapping[str, str] = field(factory=dict)
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
+    """In lower case, credentials left out."""
+    body: bytes = field(default=b"", repr=False)
+    principal: Principal
+    application: Application = field(repr=False)
+    """The one in force when the request came in; held until the response has ended."""
+    request_id: str
+
+    def json(self, cls: type[Any]) -> Any:
+        """Structure the body, or raise `MalformedBody` or `InvalidField` with the field's path."""
+        try:
+            value = decode(self.body)
+        except (ValueError, RecursionError) as error:
+            msg = f"the body is not valid JSON in UTF-8: {error}"
+            raise MalformedBody(msg) from error
+        try:
+            return structure(value, cls)
+        except Exception as error:
+            path, text = shape_errors(error)[0]
+            raise InvalidField(f"{path}: {text}" if path else text, param=path or None) from error
+
+
+@frozen(kw_only=True)
+class HttpResponse:
+    """A response. `body` is bytes, or an iterator whose pieces are sent as they come."""
+
+    status: int = 200
+    body: bytes | AsyncIterator[bytes] = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(factory=dict)
+
+
+def json_response(value: Any, *, status: int = 200, **headers: str) -> HttpResponse:
+    """Answer with JSON. Underscores in the names of `headers` become hyphens."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return HttpResponse(status=status, body=encode(value), headers=named)
+
+
+Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+
+@frozen(kw_only=True)
+class HttpRoute:
+    """A route: `{name}` in `path` takes one segment. `request` and `response` are attrs classes,
+    from which `/openapi.json` is made; `role` None means that no key is asked for.
+    """
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    handler: Handler
+    role: AccessRole | None = "member"
+    summary: str
+    request: type[Any] | None = None
+    response: type[Any] | None = None
+    streams: bool = False
+    """Whether the response may also be `text/event-stream`."""
+    query: Mapping[str, str] = field(factory=dict)
+    """Query parameters that the route reads, all optional, with what each means."""
+    headers: Mapping[str, str] = field(factory=dict)
+    """Request headers that the route reads, all optional, with what each means."""
+    response_headers: Mapping[str, str] = field(factory=dict)
+    """Headers that a successful response may carry, with what each means."""
+    name: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        """Name the route after its method and path, unless it has a name."""
+        if not self.name:
+            object.__setattr__(self, "name", f"{self.method} {self.path}")

@@ -1,0 +1,113 @@
+"""How far a turn has come: what its record is made from, however it ends."""
+
+from __future__ import annotations
+
+import hashlib
+
+from attrs import define, evolve, field
+
+from coe_core.admission import Admission
+from coe_core.answer import AnswerBuilder
+from coe_core.caller import ModelCaller
+from coe_core.codec import canonical, unstructure
+from coe_core.event import AttemptEnded, Event
+from coe_core.message import Message
+from coe_core.model import NO_USAGE, Usage
+from coe_core.record import Interaction, ParameterValue, conversation_digest
+from coe_core.service import Clock
+from coe_core.turn import GuardVerdict, Outcome, Passage, Route, ToolRun, Turn
+
+
+@define
+class Progress:
+    """The state of a running turn."""
+
+    admission: Admission
+    clock: Clock
+    caller: ModelCaller
+    request_sha256: str
+    route: Route | None = None
+    passages: tuple[Passage, ...] = ()
+    prompts: dict[str, str] = field(factory=dict)
+    verdicts: list[GuardVerdict] = field(factory=list)
+    sent: AnswerBuilder = field(factory=AnswerBuilder)
+    """The answer as the client sees it."""
+    exchange: list[Message] = field(factory=list)
+    tool_runs: list[ToolRun] = field(factory=list)
+    tried: list[str] = field(factory=list)
+    answered_by: str = ""
+    finish_reasons: tuple[str, ...] = ()
+    _reported: int = field(default=0, init=False)
+
+    @classmethod
+    def of(cls, admission: Admission, clock: Clock, caller: ModelCaller) -> Progress:
+        """Begin."""
+        request = canonical(unstructure(admission.turn.request))
+        return cls(admission, clock, caller, hashlib.sha256(request).hexdigest())
+
+    @property
+    def turn(self) -> Turn:
+        """The turn itself."""
+        return self.admission.turn
+
+    def replace_messages(self, new_messages: tuple[Message, ...]) -> None:
+        """Let everything that follows see what the guards left of the new messages."""
+        turn = self.turn
+        if new_messages == turn.session.new_messages:
+            return
+        kept = turn.request.messages[: len(turn.request.messages) - len(new_messages)]
+        turn = evolve(
+            turn,
+            session=evolve(turn.session, new_messages=new_messages),
+            request=evolve(turn.request, messages=(*kept, *new_messages)),
+        )
+        self.admission = evolve(self.admission, turn=turn)
+
+    def news(self) -> list[Event]:
+        """Return the attempts that have ended since the last look."""
+        ended = self.turn.ledger.attempts[self._reported :]
+        self._reported += len(ended)
+        return [AttemptEnded(attempt=attempt) for attempt in ended]
+
+    def usage(self) -> Usage:
+        """Add up the tokens of the attempts that made the answer."""
+        made = (a.usage for a in self.turn.ledger.attempts if a.purpose == "chat")
+        return sum((usage for usage in made if usage.total_tokens), NO_USAGE)
+
+    def interaction(self, outcome: Outcome) -> Interaction:
+        """Write the record of the turn as it stands."""
+        turn = self.turn
+        answer = self.sent.messages()
+        conversation = (*turn.session.history, *turn.session.new_messages, *answer[:1])
+        return Interaction(
+            id=turn.id,
+            group=turn.group,
+            session=turn.session.id,
+            key_id=turn.principal.key_id,
+            user=turn.principal.user,
+            role=turn.principal.role,
+            started_at=turn.started_at,
+            ended_at=self.clock.now(),
+            requested_model=turn.request.model,
+            request_sha256=self.request_sha256,
+            follows=turn.session.follows,
+            parent_turn_id=turn.parent_id,
+            root_id=turn.root_id or turn.id,
+            depth=turn.depth,
+            new_messages=turn.session.new_messages,
+            route=self.route,
+            params={
+                name: ParameterValue(value=unstructure(value), origin=turn.params.origins[name])
+                for name, value in turn.params.items()
+            },
+            passages=self.passages,
+            prompts=dict(self.prompts),
+            attempts=tuple(turn.ledger.attempts),
+            exchange=tuple(self.exchange),
+            tool_runs=tuple(self.tool_runs),
+            answer=answer,
+            outcome=outcome,
+            conversation=conversation_digest(conversation) if answer else "",
+            exposures=self.admission.exposures,
+            verdicts=tuple(self.verdicts),
+        )

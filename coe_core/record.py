@@ -1,0 +1,130 @@
+"""What is written down: the bodies of the log's lines (`specs/record.schema.json`).
+
+Each class is one kind of record. The envelope around it (writer, sequence, chain, checksum)
+belongs to the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from coe_core.codec import canonical
+from coe_core.identity import SessionId, TurnId
+from coe_core.ledger import Attempt
+from coe_core.message import Json, Message
+from coe_core.parameter import Origin
+from coe_core.turn import GuardVerdict, Outcome, Passage, Route, ToolRun
+
+
+@frozen(kw_only=True)
+class ParameterValue:
+    """The value of a parameter that was in force, and where it came from."""
+
+    value: Json
+    origin: Origin
+
+
+@frozen(kw_only=True)
+class Interaction:
+    """One turn, ended. The only source of messages, attempts, KPIs and whatever else is counted."""
+
+    id: TurnId
+    group: str
+    session: SessionId
+    key_id: str | None = None
+    user: str | None = None
+    role: str = "member"
+    started_at: datetime
+    ended_at: datetime
+    requested_model: str
+    request_sha256: str
+    """Of the request as the client sent it, in canonical JSON."""
+    follows: TurnId | None = None
+    parent_turn_id: TurnId | None = None
+    root_id: TurnId
+    depth: int = 0
+    new_messages: tuple[Message, ...]
+    """What the session did not have yet."""
+    route: Route | None = None
+    params: Mapping[str, ParameterValue] = field(factory=dict)
+    passages: tuple[Passage, ...] = ()
+    prompts: Mapping[str, str] = field(factory=dict)
+    """Prompt pack to version."""
+    attempts: tuple[Attempt, ...] = ()
+    exchange: tuple[Message, ...] = ()
+    """Between request and answer: the model's calls of our own tools, and their results."""
+    tool_runs: tuple[ToolRun, ...] = ()
+    answer: tuple[Message, ...] = ()
+    """One message per choice; what was said until then if the turn broke off."""
+    outcome: Outcome
+    conversation: str = ""
+    """The digest of the conversation up to and with the answer: see `conversation_digest`."""
+    exposures: Mapping[str, str] = field(factory=dict)
+    """Experiment to arm."""
+    verdicts: tuple[GuardVerdict, ...] = ()
+
+    @property
+    def pending(self) -> bool:
+        """Whether the model called our tools and the client's together, and ours have run: the
+        exchange then holds all of the calls, the answer the client's alone.
+        """
+        exchanged = {call.id for message in self.exchange for call in message.tool_calls}
+        return any(call.id in exchanged for answer in self.answer for call in answer.tool_calls)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What the turn adds to its conversation: the new messages, what passed between the model
+        and our own tools, and the first choice of the answer.
+        """
+        answer = () if self.pending else self.answer[:1]
+        return (*self.new_messages, *self.exchange, *answer)
+
+
+@frozen(kw_only=True)
+class StateChange:
+    """Owned state was changed: a toggle, a key's role, a group's budget. Never holds a secret."""
+
+    key: str
+    value: Json
+    """None when it was removed."""
+    actor: str
+    """The key id, or the name of the machine's user."""
+    at: datetime
+
+
+Record: TypeAlias = Interaction | StateChange
+
+
+@frozen(kw_only=True)
+class Pointer:
+    """Where a record lies in the log."""
+
+    segment: str
+    """The path below the events folder."""
+    offset: int
+    """In bytes."""
+    length: int
+    """In bytes, the newline included."""
+    sha256: str
+
+
+def conversation_digest(messages: Iterable[Message]) -> str:
+    """Digest what identifies a conversation: roles, contents and tool calls in order.
+
+    A client that repeats a conversation with other unknown fields, or `null` for a missing one,
+    still has the same conversation.
+    """
+    digest = hashlib.sha256()
+    for message in messages:
+        calls = [(c.id, c.function.name, c.function.arguments) for c in message.tool_calls]
+        content = message.content if isinstance(message.content, str) else message.text
+        parts = () if isinstance(message.content, str) else message.content
+        others = [(p.type, dict(p.extra)) for p in parts or () if p.text is None]
+        digest.update(canonical([message.role, content, others, calls, message.tool_call_id]))
+        digest.update(b"\n")
+    return digest.hexdigest()

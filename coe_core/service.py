@@ -1,0 +1,215 @@
+"""The services: what plugins ask for with `ctx.need(Contract)`, and exactly one plugin, or the
+engine, provides.
+
+The engine itself provides `Clock`, `Caller` and `Embedder`, and, where no plugin does, a
+`StateStore` on SQLite in the data folder and a `Journal`, `RecordReader` and `SessionStore` in
+memory, which forget at the end of the process and say so in `/readyz` and `coe doctor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+from attrs import frozen
+
+from coe_core.contract import Card, Job
+from coe_core.identity import SessionId, TurnId
+from coe_core.ledger import Intent, Purpose
+from coe_core.message import Json, Message
+from coe_core.model import Chunk, Vectors
+from coe_core.record import Interaction, Pointer, Record
+from coe_core.request import ChatRequest, EmbeddingRequest
+from coe_core.turn import Passage, Turn
+
+
+@frozen(kw_only=True)
+class Service:
+    """A service as a plugin offers it from `coe_services`: the contract, and what fulfils it."""
+
+    contract: type[Any]
+    provider: Any
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """Time, so that tests can set it."""
+
+    def now(self) -> datetime:
+        """Tell the time: aware, UTC."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Count seconds from an arbitrary start, never backwards."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+@runtime_checkable
+class Journal(Protocol):
+    """The log: what it acknowledges is never lost."""
+
+    async def append(self, record: Record) -> Pointer:
+        """Write a record; returns once it is durable. Raises `Unavailable` when it cannot be.
+
+        Idempotent on an interaction's id. Safe to cancel: the record is then either written whole
+        or not at all.
+        """
+        ...
+
+    def intend(self, intent: Intent) -> None:
+        """Note that an attempt is about to start, without waiting for the disk."""
+        ...
+
+
+@runtime_checkable
+class RecordReader(Protocol):
+    """Reads the log back, group by group."""
+
+    async def interaction(self, group: str, turn_id: TurnId) -> Interaction | None:
+        """Return a turn of that group, None when the group has no such turn."""
+        ...
+
+    def interactions(
+        self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[Interaction]:
+        """Iterate over turns by start, oldest first; `since` <= start < `until`.
+
+        `group` None reads every group: for operators' reports and jobs only.
+        """
+        ...
+
+
+@frozen(kw_only=True)
+class History:
+    """A conversation up to a turn: the newest messages, and a summary of what came before them."""
+
+    messages: tuple[Message, ...]
+    """Oldest first. The exchanges with our own tools are included."""
+    summary: str | None = None
+
+
+@runtime_checkable
+class SessionStore(Protocol):
+    """Finds conversations. It reads what the journal was given; another group's are unknown."""
+
+    async def head(self, group: str, session_id: SessionId) -> TurnId | None:
+        """Return the newest turn of a session, None when the group has no such session."""
+        ...
+
+    async def find(self, group: str, conversation: str) -> Interaction | None:
+        """Return the newest turn whose conversation has that digest
+        (`coe_core.record.conversation_digest`).
+        """
+        ...
+
+    async def history(self, group: str, turn_id: TurnId, *, limit: int) -> History:
+        """Return the conversation through that turn, of at most the newest `limit` messages."""
+        ...
+
+
+@frozen(kw_only=True)
+class Versioned:
+    """A value of the state store. `version` grows with every write of the key; 0 means absent."""
+
+    value: Json = None
+    version: int = 0
+
+
+@runtime_checkable
+class StateStore(Protocol):
+    """Small owned state, shared by all workers: toggles, keys, leases.
+
+    Keys are paths, `toggles/plugins/keyword`; values are JSON.
+    """
+
+    async def get(self, key: str) -> Versioned:
+        """Read one value."""
+        ...
+
+    async def list(self, prefix: str) -> Mapping[str, Versioned]:
+        """Read all values whose key begins with `prefix`, by key."""
+        ...
+
+    async def put(self, key: str, value: Json, *, expect: int | None = None) -> Versioned:
+        """Write a value; None removes the key. With `expect`, only if the version is still that;
+        raises `Conflict` otherwise. Durable when it returns.
+        """
+        ...
+
+    def watch(self, prefix: str) -> AsyncIterator[Mapping[str, Versioned]]:
+        """Yield the values under `prefix` now, and again after each change by any process,
+        within a second; changes in quick succession may come as one.
+        """
+        ...
+
+
+@runtime_checkable
+class Database(Protocol):
+    """The SQL database of the deployment."""
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy address, without the password."""
+        ...
+
+    def connect(self, group: str | None = None) -> AbstractAsyncContextManager[Any]:
+        """Open a transaction that sees one group, or with None all; commits at the end."""
+        ...
+
+
+@runtime_checkable
+class KnowledgeStore(Protocol):
+    """Documents and cards, by layer."""
+
+    async def put_card(self, card: Card) -> None:
+        """Add or replace a card."""
+        ...
+
+    async def cards(self, layers: Sequence[str]) -> Sequence[Card]:
+        """Return the cards of the layers, by id."""
+        ...
+
+    async def search(self, text: str, layers: Sequence[str], *, limit: int) -> Sequence[Passage]:
+        """Find passages within the layers only, best first."""
+        ...
+
+
+@runtime_checkable
+class Scheduler(Protocol):
+    """Runs jobs on one worker at a time."""
+
+    async def submit(self, job: Job, *, at: datetime | None = None) -> None:
+        """Run a job once, now or at a time, even if this process dies before."""
+        ...
+
+
+@runtime_checkable
+class Caller(Protocol):
+    """The only way to call a model: every call is paid from a budget and ends in the ledger."""
+
+    def complete(
+        self, model: str, request: ChatRequest, *, purpose: Purpose, parent: Turn
+    ) -> AsyncIterator[Chunk]:
+        """Call a model by alias. Raises `BudgetExceeded`, `UnknownModel` or an `UpstreamError`."""
+        ...
+
+    async def embed(
+        self, model: str, request: EmbeddingRequest, *, purpose: Purpose, parent: Turn
+    ) -> Vectors:
+        """Embed by alias. Raises the same."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """The deployment's embedder: `[coe] embedder`."""
+
+    async def embed(self, texts: Sequence[str], *, purpose: str, parent: Turn) -> Vectors:
+        """Embed texts as `query` or `passage`."""
+        ...
