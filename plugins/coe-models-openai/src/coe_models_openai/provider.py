@@ -1,0 +1,149 @@
+"""The provider `openai`: completes and embeds through any OpenAI-compatible upstream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, evolve, field
+
+from coe_core.error import (
+    CoeError,
+    SettingsError,
+    UpstreamCut,
+    UpstreamDenied,
+    UpstreamMalformed,
+    UpstreamRejected,
+)
+from coe_core.model import Chunk, Model, Vectors
+from coe_core.request import ChatRequest, EmbeddingRequest
+from coe_models_openai.body import chat_body, embedding_body
+from coe_models_openai.embedding import decode_vectors
+from coe_models_openai.failure import Target, from_frame
+from coe_models_openai.frame import AnswerDecoder, ErrorFrame, NotAFrame
+from coe_models_openai.options import Options
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from coe_models_openai.exchange import Exchange, Reply
+
+
+@define(eq=False)
+class OpenAIProvider:
+    """A `ModelProvider`. Connections are kept and used again until it is closed."""
+
+    name: str = "openai"
+    options: type[Any] = Options
+    _session: aiohttp.ClientSession | None = field(default=None, init=False)
+    _without_usage: set[str] = field(factory=set, init=False)
+    """Upstreams that do not know `stream_options`."""
+
+    def models(self) -> Sequence[Model]:
+        return []
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+        exchange = self._exchange(model)
+        reply = await self._ask(exchange, model, request)
+        try:
+            decoder = AnswerDecoder(request.n or 1)
+            if reply.is_stream:
+                async for chunk in _streamed(reply, decoder):
+                    yield chunk
+            else:
+                text = await reply.read()
+                with _blaming(exchange.target):
+                    chunks = decoder.answer(text)
+                for chunk in chunks:
+                    yield chunk
+        finally:
+            reply.close()
+
+    async def embed(self, model: Model, request: EmbeddingRequest) -> Vectors:
+        exchange = self._exchange(model)
+        body = embedding_body(model, request, model.options.embedding_format)
+        reply = await exchange.post("embeddings", body)
+        try:
+            text = await reply.read()
+        finally:
+            reply.close()
+        with _blaming(exchange.target):
+            return decode_vectors(text, len(request.tokens or request.input))
+
+    async def _ask(self, exchange: Exchange, model: Model, request: ChatRequest) -> Reply:
+        """Send the request, once more without `stream_options` if the upstream chokes on them."""
+        options: Options = model.options
+        timeout_s = options.first_token_timeout_s if request.stream else None
+        report_usage = options.base_url not in self._without_usage
+        body = chat_body(model, request, report_usage=report_usage)
+        try:
+            return await exchange.post("chat/completions", body, timeout_s=timeout_s)
+        except UpstreamRejected as error:
+            if (
+                "stream_options" not in body
+                or "stream_options" not in f"{error.message} {error.param}"
+            ):
+                raise
+        self._without_usage.add(options.base_url)
+        body = chat_body(model, request, report_usage=False)
+        return await exchange.post("chat/completions", body, timeout_s=timeout_s)
+
+    def _exchange(self, model: Model) -> Exchange:
+        from coe_models_openai.exchange import Exchange, open_session
+
+        options: Options = model.options
+        target = Target(model.alias, options.host)
+        try:
+            secrets = options.reveal_secrets()
+        except SettingsError as error:
+            raise target.error(UpstreamDenied, f"its key is missing: {error}") from error
+        headers = options.open_headers() | secrets
+        if options.api_key is not None:
+            headers["Authorization"] = f"Bearer {secrets['Authorization']}"
+        if self._session is None:
+            self._session = open_session()
+        return Exchange(
+            session=self._session,
+            options=options,
+            target=evolve(target, secrets=tuple(secrets.values())),
+            headers=headers,
+            started_s=asyncio.get_running_loop().time(),
+        )
+
+
+async def _streamed(reply: Reply, decoder: AnswerDecoder) -> AsyncIterator[Chunk]:
+    from coe_models_openai.exchange import Events
+
+    events, target = Events(reply), reply.exchange.target
+    try:
+        while (texts := await events.next(is_rest=decoder.finished)) is not None:
+            for text in texts:
+                with _blaming(target, broken_off=events.broken_off):
+                    chunks = decoder.chunks(text)
+                for chunk in chunks:
+                    yield chunk
+    except CoeError:
+        # A whole answer stays whole, whatever befalls the connection afterwards.
+        if not decoder.finished:
+            raise
+    if not decoder.whole:
+        raise target.error(UpstreamCut, "the stream ended before the answer did")
+
+
+@contextmanager
+def _blaming(target: Target, *, broken_off: bool = False) -> Iterator[None]:
+    """Turn what cannot be decoded into an error about the target."""
+    try:
+        yield
+    except ErrorFrame as error:
+        raise from_frame(target, error.body) from error
+    except NotAFrame as error:
+        kind = UpstreamCut if broken_off else UpstreamMalformed
+        raise target.error(kind, str(error)) from error

@@ -1,0 +1,62 @@
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from coe_models_openai.options import Options
+from coe_models_openai.provider import OpenAIProvider
+
+from coe_core.message import user
+from coe_core.model import Chunk, Model
+from coe_core.request import ChatRequest
+from coe_core.testing.upstream import Upstream
+
+SECRET = "sk-synthetic-0123456789"
+
+Ask = Callable[..., AsyncIterator[Chunk]]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    async with Upstream() as running:
+        yield running
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[OpenAIProvider]:
+    made = OpenAIProvider()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("SYNTHETIC_KEY", SECRET)
+    return SECRET
+
+
+@pytest.fixture
+def model(upstream: Upstream) -> Callable[..., Model]:
+    def make(**options: Any) -> Model:
+        known = Options(**{"base_url": upstream.url} | options)
+        return Model(alias="small", provider="openai", name="gpt-synthetic", options=known)
+
+    return make
+
+
+@pytest.fixture
+def ask(provider: OpenAIProvider, model: Callable[..., Model]) -> Ask:
+    """Ask with a request's fields; `options` are the model's."""
+
+    def complete(options: dict[str, Any] | None = None, **fields: Any) -> AsyncIterator[Chunk]:
+        asked = {"model": "small", "messages": (user("안녕"),)} | fields
+        return provider.complete(model(**options or {}), ChatRequest(**asked))
+
+    return complete
+
+
+@pytest.fixture
+def collect(ask: Ask) -> Callable[..., Any]:
+    async def gather(options: dict[str, Any] | None = None, **fields: Any) -> list[Chunk]:
+        return [chunk async for chunk in ask(options, **fields)]
+
+    return gather
