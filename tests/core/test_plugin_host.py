@@ -1,0 +1,414 @@
+"""Whatever is wrong with one plugin is one problem that names it, and everything else works."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from coe_core import Route, Turn, hookimpl
+from coe_core.error import SettingsError, StartRefused
+from coe_core.host import Host
+from coe_core.testing.scripted import ScriptedProvider
+
+from .conftest import Given, StartHost, contributing
+
+GOOD = contributing("scripted", model_providers=[ScriptedProvider()])
+SETTINGS = '[routing]\ndefault = "scripted"\n'
+
+ROUTER = """
+    @frozen
+    class R:
+        name: str = "{name}"
+        async def route(self, turn):
+            return None
+"""
+
+BROKEN: dict[str, tuple[str, str, str]] = {
+    "missing_module": ("import no_such_library", "import", "'no_such_library' is missing"),
+    "raises_on_import": ("raise RuntimeError('boom')", "import", "RuntimeError: boom"),
+    "not_a_class": ("Plugin = 3", "import", "not a class"),
+    "other_version": (
+        "class Plugin:\n    api_version = 99\n    @hookimpl\n"
+        "    def coe_routers(self, ctx):\n        return []",
+        "import",
+        "version 99 of the plugin API, this core version 1",
+    ),
+    "misspelt_hook": (
+        "class Plugin:\n    @hookimpl\n    def coe_router(self, ctx):\n        return []",
+        "register",
+        "did you mean 'coe_routers'?",
+    ),
+    "hook_with_other_arguments": (
+        "class Plugin:\n    @hookimpl\n    def coe_routers(self, context):\n        return []",
+        "register",
+        "context",
+    ),
+    "no_hooks": ("class Plugin:\n    pass", "register", "implements no hook"),
+    "raising_hook": (
+        "class Plugin:\n    @hookimpl\n    def coe_routers(self, ctx):\n        return 1 / 0",
+        "contribute",
+        "coe_routers raised ZeroDivisionError",
+    ),
+    "wrong_type": (
+        "class Plugin:\n    @hookimpl\n    def coe_routers(self, ctx):\n        return [object()]",
+        "contribute",
+        "no Router: it has no 'name'; it has no 'route'",
+    ),
+    "plain_method": (
+        """
+        @frozen
+        class R:
+            name: str = "plain"
+            def route(self, turn):
+                return None
+        class Plugin:
+            @hookimpl
+            def coe_routers(self, ctx):
+                return [R()]
+        """,
+        "contribute",
+        "'route' is not async",
+    ),
+    "other_signature": (
+        """
+        @frozen
+        class R:
+            name: str = "other"
+            async def route(self):
+                return None
+        class Plugin:
+            @hookimpl
+            def coe_routers(self, ctx):
+                return [R()]
+        """,
+        "contribute",
+        "'route' cannot be called as route",
+    ),
+    "no_such_service": (
+        "class Plugin:\n    @hookimpl\n    def coe_routers(self, ctx):\n"
+        "        ctx.need(KnowledgeStore)\n        return []",
+        "contribute",
+        "no plugin provides the service KnowledgeStore",
+    ),
+    "bad_schema": (
+        """
+        @frozen
+        class T:
+            name: str = "t"
+            description: str = ""
+            input_schema = {"type": "no such type"}
+            output_schema = {}
+            effects = frozenset()
+            async def call(self, arguments, context):
+                return None
+        class Plugin:
+            @hookimpl
+            def coe_tools(self, ctx):
+                return [T()]
+        """,
+        "contribute",
+        "a schema of the tool 't' is not JSON Schema",
+    ),
+    "does_not_open": (
+        """
+        @frozen
+        class R:
+            name: str = "closed"
+            async def open(self):
+                raise OSError("the door is stuck")
+            async def route(self, turn):
+                return None
+        class Plugin:
+            @hookimpl
+            def coe_routers(self, ctx):
+                return [R()]
+        """,
+        "open",
+        "closed did not open: OSError: the door is stuck",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+async def test_a_broken_plugin_is_one_problem_and_the_others_work(
+    case: str, start_host: StartHost, module_plugin: Callable[..., EntryPoint]
+) -> None:
+    source, stage, text = BROKEN[case]
+    host: Host = await start_host(SETTINGS, GOOD, module_plugin(case, source))
+    [problem] = host.application.problems
+    assert (problem.plugin, problem.stage) == (case, stage)
+    assert text in problem.text
+    assert problem.mend
+    assert host.application.models.keys() == {"scripted", "scripted-embed"}
+
+
+async def test_a_component_of_a_name_that_is_taken_is_a_problem(start_host: StartHost) -> None:
+    twin = contributing("twin", model_providers=[ScriptedProvider()])
+    host: Host = await start_host(SETTINGS, GOOD, twin)
+    [problem] = host.application.problems
+    assert (problem.plugin, problem.stage) == ("twin", "contribute")
+    assert "already have a 'scripted'" in problem.text
+
+
+async def test_a_plugin_of_a_name_that_is_taken_is_a_problem(start_host: StartHost) -> None:
+    host: Host = await start_host(SETTINGS, GOOD, Given("scripted", type("Twin", (), {})))
+    [problem] = host.application.problems
+    assert (problem.plugin, problem.stage) == ("scripted", "discover")
+
+
+async def test_a_service_that_is_provided_already_is_a_problem(
+    start_host: StartHost, module_plugin: Callable[..., EntryPoint]
+) -> None:
+    source = """
+        from coe_core.ephemeral import EphemeralRecords
+        class Plugin:
+            @hookimpl
+            def coe_services(self, ctx):
+                return [Service(contract=Journal, provider=EphemeralRecords())]
+    """
+    first, second = module_plugin("first", source), module_plugin("second", source)
+    host: Host = await start_host(SETTINGS, GOOD, second, first)
+    [problem] = host.application.problems
+    assert (problem.plugin, problem.stage) == ("second", "contribute")
+    assert "another plugin already provides Journal" in problem.text
+
+
+async def test_a_service_that_is_none_is_a_problem(
+    start_host: StartHost, module_plugin: Callable[..., EntryPoint]
+) -> None:
+    source = """
+        class Plugin:
+            @hookimpl
+            def coe_services(self, ctx):
+                return [Service(contract=Journal, provider=object()), "nonsense"]
+    """
+    host: Host = await start_host(SETTINGS, GOOD, module_plugin("none", source))
+    texts = [problem.text for problem in host.application.problems]
+    assert "its Journal is none: it has no 'append'; it has no 'intend'" in texts[0]
+    assert "no Service of a known contract" in texts[1]
+
+
+async def test_a_misspelt_setting_names_the_nearest(
+    start_host: StartHost, module_plugin: Callable[..., EntryPoint]
+) -> None:
+    source = """
+        @frozen(kw_only=True)
+        class Settings:
+            threshold: float = 0.5
+        @frozen
+        class Plugin:
+            settings: Settings
+            @hookimpl
+            def coe_routers(self, ctx):
+                return []
+    """
+    settings = SETTINGS + "[plugins.tuned]\ntreshold = 0.4\n"
+    host: Host = await start_host(settings, GOOD, module_plugin("tuned", source))
+    [problem] = host.application.problems
+    assert (problem.plugin, problem.stage) == ("tuned", "configure")
+    assert "coe.toml:4: [plugins.tuned] has no key 'treshold'; did you mean 'threshold'?" in (
+        problem.text
+    )
+
+
+async def test_settings_for_a_plugin_that_is_not_installed_are_a_problem(
+    start_host: StartHost,
+) -> None:
+    host: Host = await start_host(SETTINGS + "[plugins.scriptd]\n", GOOD)
+    [problem] = host.application.problems
+    assert (problem.plugin, problem.stage) == ("scriptd", "discover")
+    assert "did you mean 'scripted'?" in problem.text
+
+
+async def test_settings_of_a_provider_are_checked(start_host: StartHost) -> None:
+    settings = SETTINGS + '[models.a]\nprovider = "scriptd"\n[models.b]\nprovider = "scripted"\nx = 1\n'
+    host: Host = await start_host(settings, GOOD)
+    texts = sorted(problem.text for problem in host.application.problems)
+    assert "there is no provider 'scriptd'; did you mean 'scripted'?" in texts[0]
+    assert "[models.b] has no key 'x'" in texts[1]
+
+
+async def test_an_alias_that_is_no_model_is_a_problem(start_host: StartHost) -> None:
+    host: Host = await start_host('[routing]\ndefault = "scriptd"\n', GOOD)
+    [problem] = host.application.problems
+    assert "names 'scriptd', no model; did you mean 'scripted'?" in problem.text
+
+
+async def test_a_disabled_plugin_is_never_imported(
+    start_host: StartHost, module_plugin: Callable[..., EntryPoint]
+) -> None:
+    off = module_plugin("switched_off", "raise RuntimeError('imported')")
+    settings = SETTINGS + "[plugins.switched_off]\nenabled = false\n"
+    host: Host = await start_host(settings, GOOD, off)
+    assert host.application.problems == ()
+    assert "coe_test_switched_off" not in sys.modules
+    [report] = [r for r in host.application.plugins if r.name == "switched_off"]
+    assert not report.enabled
+
+
+@pytest.mark.parametrize(
+    ("required", "text"),
+    [("broken", "coe_routers raised"), ("absent", "not installed"), ("off", "disabled")],
+)
+async def test_a_required_plugin_that_does_not_work_stops_the_start(
+    required: str,
+    text: str,
+    start_host: StartHost,
+    module_plugin: Callable[..., EntryPoint],
+) -> None:
+    broken = module_plugin("broken", BROKEN["raising_hook"][0])
+    off = module_plugin("off", "raise RuntimeError('imported')")
+    settings = f'[coe]\nrequired_plugins = ["{required}"]\n{SETTINGS}[plugins.off]\nenabled = false\n'
+    with pytest.raises(StartRefused, match=text):
+        await start_host(settings, GOOD, broken, off)
+
+
+class Counting:
+    """A router that notes how often it was opened and closed."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.opened = self.closed = 0
+
+    async def open(self) -> None:
+        self.opened += 1
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    async def route(self, turn: Turn) -> Route | None:
+        return None
+
+
+async def test_switching_swaps_and_turns_in_flight_keep_what_they_had(
+    start_host: StartHost,
+) -> None:
+    kept, switched = Counting("kept"), Counting("switched")
+    first, second = contributing("first", routers=[kept]), contributing("second", routers=[switched])
+    host: Host = await start_host(SETTINGS, GOOD, first, second)
+    async with host.lease() as before:
+        await host.change("toggles/plugins/second", value=False, actor="tester")
+        assert host.application is not before
+        assert host.application.routers == (kept,)
+        assert before.routers == (kept, switched)
+        assert (switched.opened, switched.closed) == (1, 0)
+    assert (switched.opened, switched.closed) == (1, 1)
+    assert (kept.opened, kept.closed) == (1, 0)
+    await host.change("toggles/plugins/second", value=None, actor="tester")
+    assert [router.name for router in host.application.routers] == ["kept", "switched"]
+
+
+async def test_a_component_is_switched_off_alone(start_host: StartHost) -> None:
+    one, two = Counting("one"), Counting("two")
+    host: Host = await start_host(SETTINGS, GOOD, contributing("both", routers=[one, two]))
+    await host.change("toggles/components/routers.one", value=False, actor="tester")
+    assert host.application.routers == (two,)
+    assert (two.opened, two.closed) == (1, 0)
+    [report] = [r for r in host.application.plugins if r.name == "both"]
+    assert report.disabled == ("routers.one",)
+
+
+async def test_a_toggle_by_another_process_is_applied(start_host: StartHost) -> None:
+    host: Host = await start_host(SETTINGS, GOOD, contributing("far", routers=[Counting("far")]))
+    other: Host = await start_host(SETTINGS, GOOD, contributing("far", routers=[Counting("far")]))
+    await other.change("toggles/plugins/far", value=False, actor="tester")
+    async with asyncio.timeout(5):
+        while host.application.routers:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_plugin_is_composed_anew_only_when_its_settings_change(
+    start_host: StartHost, module_plugin: Callable[..., EntryPoint]
+) -> None:
+    source = """
+        @frozen(kw_only=True)
+        class Settings:
+            word: str = "a"
+        @frozen
+        class R:
+            word: str
+            name: str = "tuned"
+            async def route(self, turn):
+                return None
+        @frozen
+        class Plugin:
+            settings: Settings
+            @hookimpl
+            def coe_routers(self, ctx):
+                return [R(self.settings.word)]
+    """
+    host: Host = await start_host(SETTINGS, GOOD, module_plugin("tuned", source))
+    before = host.application
+    assert before.problems == ()
+    host.config.write_text(SETTINGS + "[groups.default]\nrpm = 5\n")  # type: ignore[union-attr]
+    await host.reload()
+    assert host.application is not before
+    assert host.application.routers[0] is before.routers[0]
+    host.config.write_text(SETTINGS + '[plugins.tuned]\nword = "b"\n')  # type: ignore[union-attr]
+    await host.reload()
+    assert host.application.routers[0].word == "b"  # type: ignore[attr-defined]
+
+
+async def test_a_plugin_follows_the_service_it_was_given(
+    start_host: StartHost, module_plugin: Callable[..., EntryPoint]
+) -> None:
+    provider = module_plugin(
+        "keeper",
+        """
+        from coe_core.ephemeral import EphemeralRecords
+        class Plugin:
+            @hookimpl
+            def coe_services(self, ctx):
+                return [Service(contract=Journal, provider=EphemeralRecords())]
+        """,
+    )
+    user = module_plugin(
+        "a_reader",
+        """
+        @frozen
+        class R:
+            journal: object
+            name: str = "reader"
+            async def route(self, turn):
+                return None
+        class Plugin:
+            @hookimpl
+            def coe_routers(self, ctx):
+                return [R(ctx.need(Journal))]
+        """,
+    )
+    host: Host = await start_host(SETTINGS, GOOD, provider, user)
+    kept: Any = host.application.routers[0]
+    assert host.application.problems == ()
+    await host.change("toggles/plugins/keeper", value=False, actor="tester")
+    now: Any = host.application.routers[0]
+    assert type(now.journal).__name__ == "EphemeralRecords"
+    assert now.journal is not kept.journal
+
+
+async def test_a_broken_file_leaves_the_application_in_force(start_host: StartHost) -> None:
+    host: Host = await start_host(SETTINGS, GOOD)
+    before = host.application
+    host.config.write_text("[routing\n")  # type: ignore[union-attr]
+    with pytest.raises(SettingsError, match="coe.toml:1"):
+        await host.reload()
+    assert host.application is before
+
+
+
+HEAVY = ("numpy", "sqlalchemy", "aiohttp", "uvicorn", "litellm", "jsonschema_rs", "pydantic", "lancedb")
+
+
+def test_importing_the_core_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, coe_core, coe_core.host, coe_core.engine, coe_core.cli\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
