@@ -225,7 +225,9 @@ async def test_settings_for_a_plugin_that_is_not_installed_are_a_problem(
 
 
 async def test_settings_of_a_provider_are_checked(start_host: StartHost) -> None:
-    settings = SETTINGS + '[models.a]\nprovider = "scriptd"\n[models.b]\nprovider = "scripted"\nx = 1\n'
+    settings = (
+        SETTINGS + '[models.a]\nprovider = "scriptd"\n[models.b]\nprovider = "scripted"\nx = 1\n'
+    )
     host: Host = await start_host(settings, GOOD)
     texts = sorted(problem.text for problem in host.application.problems)
     assert "there is no provider 'scriptd'; did you mean 'scripted'?" in texts[0]
@@ -262,7 +264,9 @@ async def test_a_required_plugin_that_does_not_work_stops_the_start(
 ) -> None:
     broken = module_plugin("broken", BROKEN["raising_hook"][0])
     off = module_plugin("off", "raise RuntimeError('imported')")
-    settings = f'[coe]\nrequired_plugins = ["{required}"]\n{SETTINGS}[plugins.off]\nenabled = false\n'
+    settings = (
+        f'[coe]\nrequired_plugins = ["{required}"]\n{SETTINGS}[plugins.off]\nenabled = false\n'
+    )
     with pytest.raises(StartRefused, match=text):
         await start_host(settings, GOOD, broken, off)
 
@@ -288,7 +292,10 @@ async def test_switching_swaps_and_turns_in_flight_keep_what_they_had(
     start_host: StartHost,
 ) -> None:
     kept, switched = Counting("kept"), Counting("switched")
-    first, second = contributing("first", routers=[kept]), contributing("second", routers=[switched])
+    first, second = (
+        contributing("first", routers=[kept]),
+        contributing("second", routers=[switched]),
+    )
     host: Host = await start_host(SETTINGS, GOOD, first, second)
     async with host.lease() as before:
         await host.change("toggles/plugins/second", value=False, actor="tester")
@@ -399,8 +406,16 @@ async def test_a_broken_file_leaves_the_application_in_force(start_host: StartHo
     assert host.application is before
 
 
-
-HEAVY = ("numpy", "sqlalchemy", "aiohttp", "uvicorn", "litellm", "jsonschema_rs", "pydantic", "lancedb")
+HEAVY = (
+    "numpy",
+    "sqlalchemy",
+    "aiohttp",
+    "uvicorn",
+    "litellm",
+    "jsonschema_rs",
+    "pydantic",
+    "lancedb",
+)
 
 
 def test_importing_the_core_imports_nothing_heavy() -> None:
