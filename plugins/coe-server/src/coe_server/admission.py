@@ -1,0 +1,99 @@
+"""Who is asking: credentials, and the rules for a server without keys (design §9)."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Collection, Mapping
+
+from coe_core.access import LOCAL, AccessRole, Credentials, GroupName, Principal
+from coe_core.application import Application
+from coe_core.error import Forbidden, ForgedHost, Unauthenticated
+
+NOBODY = Principal(group=GroupName(""), role="viewer")
+"""Who asks on a route that wants no key."""
+
+CREDENTIAL_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"}
+)
+FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+MAKE_A_KEY = "make a key with `coe keys create`"
+
+
+async def admit(
+    application: Application,
+    credentials: Credentials,
+    role: AccessRole | None,
+    allowed_hosts: Collection[str],
+) -> Principal:
+    """Say who this is and that the role suffices.
+
+    Raises `Unauthenticated`, `Forbidden`, or, while no key exists, `ForgedHost`.
+    """
+    if not has_keys(application):
+        check_local(credentials, allowed_hosts)
+        return LOCAL
+    if role is None:
+        return NOBODY
+    principal = await authenticate(application, credentials)
+    if not principal.may(role):
+        raise Forbidden(f"this needs the role {role!r}; the key has {principal.role!r}")
+    return principal
+
+
+def has_keys(application: Application) -> bool:
+    """Tell whether anybody could authenticate: if not, loopback is served without a key."""
+    return any(getattr(known, "has_keys", True) for known in application.authenticators)
+
+
+async def authenticate(application: Application, credentials: Credentials) -> Principal:
+    """Ask the authenticators in order; the first answer counts. Raises `Unauthenticated`."""
+    for authenticator in application.authenticators:
+        if (principal := await authenticator.authenticate(credentials)) is not None:
+            return principal
+    if credentials.token is None:
+        raise Unauthenticated("send an API key: the header `Authorization: Bearer KEY`")
+    raise Unauthenticated("the API key is not known; check that it was copied whole")
+
+
+def check_local(credentials: Credentials, allowed_hosts: Collection[str]) -> None:
+    """Let only this machine's own user in: no other machine, and no page in the user's browser.
+
+    A page of a foreign site reaches loopback under a name of its own (DNS rebinding: the Host
+    header tells) or by a blind POST (the Origin header tells).
+    """
+    headers = credentials.headers
+    if not is_loopback(credentials.client_host) or any(name in headers for name in FORWARDED):
+        raise Unauthenticated(f"without keys only this machine itself is served: {MAKE_A_KEY}")
+    _check_name(headers, "host", headers.get("host", ""), allowed_hosts)
+    if origin := headers.get("origin"):
+        _check_name(headers, "origin", origin.partition("://")[2], allowed_hosts)
+
+
+@functools.lru_cache(maxsize=256)
+def is_loopback(host: str | None) -> bool:
+    """Tell whether an address, or the name `localhost`, is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _check_name(
+    headers: Mapping[str, str], header: str, netloc: str, allowed_hosts: Collection[str]
+) -> None:
+    name = host_name(netloc)
+    if not is_loopback(name) and name not in allowed_hosts:
+        raise ForgedHost(
+            f"the header {header!r} is {headers.get(header, '')!r:.200}: without keys only "
+            "localhost is served; name others in [plugins.server] allowed_hosts, or " + MAKE_A_KEY
+        )
+
+
+def host_name(netloc: str) -> str:
+    """Take the port, the brackets and the final dot off a Host header."""
+    if netloc.startswith("["):
+        return netloc[1:].partition("]")[0]
+    return netloc.partition(":")[0].rstrip(".").lower()

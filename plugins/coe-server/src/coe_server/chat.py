@@ -1,0 +1,166 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from coe_core.admission import Ask
+from coe_core.answer import collect
+from coe_core.error import InvalidField
+from coe_core.event import Admitted, AttemptStarted, Delta, Event, TurnEnded, TurnFailed
+from coe_core.http import HttpRequest, HttpResponse
+from coe_core.identity import SessionId
+from coe_core.message import Json
+from coe_core.model import Chunk
+from coe_core.request import ChatRequest
+from coe_server import idempotency
+from coe_server.wire import (
+    DONE,
+    SSE,
+    completion_body,
+    delta_body,
+    dumps,
+    event,
+    head,
+    turn_headers,
+    usage_body,
+)
+
+Events = AsyncGenerator[Event, None]
+
+SESSION_HEADER = "x-coe-session"
+SESSION_ID = re.compile(r"[!-~]{1,256}")
+
+
+def _only_params(_: object, __: object, others: Mapping[str, Json]) -> None:
+    for name in others:
+        msg = f"there is no {name!r} in it, only 'params'"
+        raise ValueError(msg)
+
+
+@frozen(kw_only=True)
+class CoeOptions:
+    """What a client asks of CoE itself, beside what it asks of the model."""
+
+    params: Mapping[str, Json] = field(factory=dict)
+    """Values of parameters for this request alone."""
+    extra: Mapping[str, Json] = field(factory=dict, validator=_only_params)
+
+
+@frozen(kw_only=True)
+class ChatBody(ChatRequest):
+    """A chat completion request, with CoE's own field beside OpenAI's."""
+
+    coe: CoeOptions | None = None
+
+    def request(self) -> ChatRequest:
+        """Return what concerns the model."""
+        return ChatRequest(**{name: getattr(self, name) for name in _REQUEST_FIELDS})
+
+
+_REQUEST_FIELDS = tuple(attribute.name for attribute in attrs.fields(ChatRequest))
+
+
+async def complete_chat(request: HttpRequest) -> HttpResponse:
+    """Answer, streaming if the client asks for it."""
+    body: ChatBody = request.json(ChatBody)
+    ask = Ask(
+        request=body.request(),
+        principal=request.principal,
+        session_id=session_id(request.headers, body.metadata),
+        headers=request.headers,
+        params=body.coe.params if body.coe is not None else {},
+    )
+    events = idempotency.run(request, ask)
+    admitted = await anext(events)
+    if not isinstance(admitted, Admitted):
+        raise TypeError(admitted)
+    headers = turn_headers(admitted.turn, admitted.limits)
+    if body.stream:
+        options = body.stream_options
+        frames = Frames(admitted, include_usage=options is not None and options.include_usage)
+        return HttpResponse(content_type=SSE, body=frames.of(events), headers=headers)
+    return await _whole(admitted, events, headers)
+
+
+def session_id(headers: Mapping[str, str], metadata: Mapping[str, Json] | None) -> SessionId | None:
+    """Read which session a request belongs to: the header, else `metadata.session_id`."""
+    param = f"header {SESSION_HEADER}" if SESSION_HEADER in headers else "metadata.session_id"
+    named = headers.get(SESSION_HEADER, (metadata or {}).get("session_id"))
+    if named is None:
+        return None
+    if not isinstance(named, str) or not SESSION_ID.fullmatch(named):
+        raise InvalidField(
+            f"{param}: a session id is 1 to 256 printable ASCII characters without spaces",
+            param=param,
+        )
+    return SessionId(named)
+
+
+async def _whole(admitted: Admitted, events: Events, headers: Mapping[str, str]) -> HttpResponse:
+    async with aclosing(events):
+        answer = await collect(_resumed(admitted, events))
+    return HttpResponse(body=dumps(completion_body(answer)), headers=headers)
+
+
+async def _resumed(first: Event, events: Events) -> AsyncIterator[Event]:
+    yield first
+    async for following in events:
+        yield following
+
+
+class Frames:
+    """The frames of one streamed answer."""
+
+    def __init__(self, admitted: Admitted, *, include_usage: bool) -> None:
+        turn = admitted.turn
+        self._head = head(turn, "chat.completion.chunk", turn.request.model)
+        self._include_usage = include_usage
+        if include_usage:
+            self._head["usage"] = None
+        self._opened: set[int] = set()
+
+    async def of(self, events: Events) -> AsyncIterator[bytes]:
+        """Write the events that concern the client. Raises the error of a turn that failed."""
+        async with aclosing(events):
+            async for happened in events:
+                match happened:
+                    case Delta(chunk=chunk):
+                        yield self._delta(chunk)
+                    case AttemptStarted(model=model) if not self._opened:
+                        self._head["model"] = model
+                    case TurnEnded():
+                        yield self._end(happened)
+                    case TurnFailed(error=error):
+                        raise error
+
+    def _delta(self, chunk: Chunk) -> bytes:
+        choice = {
+            "index": chunk.index,
+            "delta": self._opening(chunk.index) | delta_body(chunk),
+            **chunk.choice_extra,
+            "finish_reason": None,
+        }
+        return event({**self._head, **chunk.extra, "choices": [choice]})
+
+    def _opening(self, index: int) -> dict[str, Json]:
+        if index in self._opened:
+            return {}
+        self._opened.add(index)
+        return {"role": "assistant", "content": ""}
+
+    def _end(self, ended: TurnEnded) -> bytes:
+        frames = []
+        for index, reason in enumerate(ended.finish_reasons):
+            choice = {"index": index, "delta": self._opening(index), "finish_reason": reason}
+            frames.append(event({**self._head, "choices": [choice]}))
+        if self._include_usage:
+            usage: dict[str, Any] = {"choices": [], "usage": usage_body(ended.usage)}
+            frames.append(event({**self._head, **usage}))
+        return b"".join([*frames, DONE])

@@ -1,0 +1,110 @@
+"""uvicorn's HTTP protocol, with limits on the head of a request, and errors in OpenAI's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from coe_core.error import CoeError, InvalidRequest, MalformedBody, SlowRequest
+from coe_server.settings import Settings
+from coe_server.wire import dumps, error_body
+
+
+class HeadTooLarge(InvalidRequest):
+    """The request line and the headers exceed the limit."""
+
+    code = "headers_too_large"
+    status = 431
+
+
+class MalformedRequest(MalformedBody):
+    """What came in is not HTTP."""
+
+    code = "malformed_request"
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection.
+
+    uvicorn itself waits for ever for a request's head, and takes one of any size.
+    """
+
+    def __init__(self, *, settings: Settings, **options: Any) -> None:
+        """Take the settings beside what uvicorn hands over."""
+        super().__init__(**options)
+        self._settings = settings
+        self._head_size = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes while a head is awaited."""
+        if self._head_timer is not None:
+            self._head_size += len(data)
+        super().data_received(data)
+        if self._head_timer is not None and self._head_size > self._settings.head_limit_bytes:
+            limit = self._settings.head_limit_bytes
+            self._reject(HeadTooLarge(f"the headers are longer than {limit} bytes"))
+
+    def on_message_begin(self) -> None:
+        """Wait for the rest of the head."""
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        """Stop waiting: from here on the application has its own time limit."""
+        self._disarm()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self._reject(MalformedRequest(msg))
+
+    def _expect_head(self) -> None:
+        self._head_size = 0
+        self._head_timer = self.loop.call_later(self._settings.head_timeout_s, self._too_slow)
+
+    def _disarm(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        timeout_s = self._settings.head_timeout_s
+        self._reject(SlowRequest(f"no whole request came within {timeout_s:g} seconds"))
+
+    def _reject(self, error: CoeError) -> None:
+        """Answer for a request that never became one, unless another is still being answered."""
+        self._disarm()
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(_response(error))
+        self.transport.close()
+
+
+def _response(error: CoeError) -> bytes:
+    request_id = f"req_{secrets.token_hex(12)}"
+    body = dumps(error_body(error, request_id))
+    lines = (
+        f"x-request-id: {request_id}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+        "connection: close",
+        "",
+        "",
+    )
+    return STATUS_LINE[error.status] + "\r\n".join(lines).encode() + body
