@@ -186,7 +186,12 @@ def _mapping_factory(kind: Any, converter: Converter) -> Hook:
 def _structure_class(cls: type, converter: Converter) -> Hook:
     known = frozenset(attribute.name for attribute in attrs.fields(cls)) - {"extra"}
     keeps_extra = attrs.has(cls) and "extra" in attrs.fields_dict(cls)
-    plain: Hook = make_dict_structure_fn(cls, converter)
+    checks: dict[str, Any] = {
+        attribute.name: override(struct_hook=_checked(attribute, converter))
+        for attribute in attrs.fields(attrs.resolve_types(cls))
+        if attribute.validator is not None
+    }
+    plain: Hook = make_dict_structure_fn(cls, converter, **checks)
 
     def structure(value: Any, _: Any) -> Any:
         if type(value) is not dict:
@@ -195,6 +200,19 @@ def _structure_class(cls: type, converter: Converter) -> Hook:
             named = {name: value[name] for name in value.keys() & known}
             value = named | {"extra": {name: value[name] for name in unknown}}
         return plain(value, cls)
+
+    return structure
+
+
+def _checked(attribute: attrs.Attribute[Any], converter: Converter) -> Hook:
+    """Validate a field while its path is known: an error of the class's own names no path."""
+    validate = attribute.validator
+
+    def structure(value: Any, kind: Any) -> Any:
+        structured = converter.structure(value, kind)
+        if validate is not None:
+            validate(None, attribute, structured)
+        return structured
 
     return structure
 

@@ -250,7 +250,8 @@ class Composition:
         rank = {name: index for index, name in enumerate(order)}
         found = sorted(self.active("routers"), key=lambda r: rank.get(r.name, len(order)))
         for name in rank.keys() - {router.name for router in found}:
-            text = f"[routing] order names {name!r}, which is no router"
+            where = self.settings.where("routing.order")
+            text = f"{where}: [routing] order names {name!r}, which is no router"
             self._problem(name, "configure", text, "Correct the name, or install its plugin.")
         return found
 

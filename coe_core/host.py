@@ -49,7 +49,6 @@ class Host:
     problems: list[PluginProblem]
     """Of discovery, and of components that did not open."""
     engine_services: dict[type[Any], Any]
-    opens: bool
     application: Application = field(init=False)
     _parts: Mapping[str, Part] = field(factory=dict, init=False)
     _live: dict[Application, list[Any]] = field(factory=dict, init=False)
@@ -68,14 +67,12 @@ class Host:
         *,
         data_dir: Path | None = None,
         entry_points: Sequence[EntryPoint] | None = None,
-        opens: bool = True,
         clock: Clock | None = None,
     ) -> Self:
         """Load the settings, compose, and open every component.
 
-        With `opens` false nothing is opened but the state store, and no plugin is required:
-        enough to look at what is there. Raises `SettingsError`, or `StartRefused` when the data
-        folder cannot be written or a required plugin has a problem.
+        Raises `SettingsError`, or `StartRefused` when the data folder cannot be written or a
+        required plugin has a problem.
         """
         settings = load(config)
         folder = data_dir or Path(settings.coe.data_dir)
@@ -97,17 +94,14 @@ class Host:
             installed=installed,
             problems=problems,
             engine_services=_engine_services(settings, clock, store),
-            opens=opens,
         )
         try:
             await host._adopt(settings)
-            if opens:
-                host._refuse_without_required()
+            host._refuse_without_required()
         except BaseException:
             await host.close()
             raise
-        if opens:
-            host._watch()
+        host._watch()
         return host
 
     @asynccontextmanager
@@ -183,7 +177,7 @@ class Host:
                 previous=self._parts,
                 operator_params=_operator_params(state),
             )
-            problem = await self._open_all(parts) if self.opens else None
+            problem = await self._open_all(parts)
             if problem is None:
                 break
             unopened.append(problem)
@@ -245,17 +239,21 @@ class Host:
                 logger.bind(prefix=prefix, code=error.code).error("a change could not be applied")
 
 
-def preview(settings: Settings, data_dir: Path) -> Application:
-    """Compose as the settings say, without the operators' toggles, touching no file."""
-    store = SqliteStateStore(data_dir / STATE_FILE)
+def compose_unopened(settings: Settings, data_dir: Path) -> tuple[Application, Mapping[str, Part]]:
+    """Compose what is installed with the present toggles, and open nothing: enough to look at what
+    is there, or to find a command.
+    """
     installed, problems = discover()
-    application, _ = compose(
-        settings,
+    store = SqliteStateStore(data_dir / STATE_FILE)
+    state = store.peek(TOGGLES) | store.peek(PARAMS)
+    application, parts = compose(
+        _with_toggles(settings, state, installed),
         installed=installed,
         engine_services=_engine_services(settings, SystemClock(), store),
         data_dir=data_dir,
+        operator_params=_operator_params(state),
     )
-    return evolve(application, problems=(*problems, *application.problems))
+    return evolve(application, problems=(*problems, *application.problems)), parts
 
 
 def _engine_services(

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,6 +69,18 @@ class SqliteStateStore:
         await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
         self._thread.shutdown()
 
+    def peek(self, prefix: str) -> dict[str, Json]:
+        """Read values without opening, or making, the file; {} when there is none."""
+        if not self.path.exists():
+            return {}
+        try:
+            with closing(
+                sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+            ) as c:
+                return {key: versioned.value for key, versioned in _list(c, prefix).items()}
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
     async def get(self, key: str) -> Versioned:
         """Read one value."""
         return await self._run(lambda connection: _get(connection, key))
@@ -100,7 +113,10 @@ class SqliteStateStore:
         try:
             return await loop.run_in_executor(self._thread, work, connection)
         except sqlite3.Error as error:
-            raise Unavailable(f"the state file {self.path} failed: {error}") from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> Unavailable:
+        return Unavailable(f"the state file {self.path} failed: {error}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

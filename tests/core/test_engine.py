@@ -171,7 +171,7 @@ async def test_the_events_of_a_plain_turn(start_host: StartHost) -> None:
     assert (record.route.router, record.route.model) == ("default", "scripted")
     assert record.outcome.status == "success"
     assert [attempt.usage for attempt in record.attempts] == [ended.usage]
-    reader = host.application.need(RecordReader)  # type: ignore[type-abstract]
+    reader = host.application.need(RecordReader)
     assert await reader.interaction("default", record.id) == record
 
 
@@ -179,7 +179,7 @@ async def test_nothing_that_ends_an_answer_is_sent_before_the_record(
     start_host: StartHost,
 ) -> None:
     host = await host_of(start_host, Played([[Chunk(content="a"), DONE]]))
-    reader = host.application.need(RecordReader)  # type: ignore[type-abstract]
+    reader = host.application.need(RecordReader)
     turn_id = None
     async for event in run(host.application, ask()):
         if isinstance(event, Admitted):
@@ -545,7 +545,7 @@ async def test_a_client_that_goes_away_ends_the_upstream_and_is_recorded(
     await events.aclose()
     assert provider.closed == 1
     assert turn_id is not None
-    reader = host.application.need(RecordReader)  # type: ignore[type-abstract]
+    reader = host.application.need(RecordReader)
     record = await reader.interaction("default", turn_id)
     assert record is not None
     assert record.outcome.status == "cancelled"
@@ -686,7 +686,7 @@ async def test_embedding_is_a_turn_of_its_own(start_host: StartHost) -> None:
     request = EmbeddingRequest(model="scripted-embed", input=("하나", "둘"))
     vectors = await embed(host.application, LOCAL, request)
     assert len(vectors) == 2
-    reader = host.application.need(RecordReader)  # type: ignore[type-abstract]
+    reader = host.application.need(RecordReader)
     [record] = [turn async for turn in reader.interactions("default")]
     assert [attempt.purpose for attempt in record.attempts] == ["embedding"]
     with pytest.raises(InvalidField):

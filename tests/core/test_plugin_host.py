@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from coe_core import Route, Turn, hookimpl
+from coe_core import Route, Turn
 from coe_core.error import SettingsError, StartRefused
 from coe_core.host import Host
 from coe_core.testing.scripted import ScriptedProvider
@@ -32,8 +32,10 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "raises_on_import": ("raise RuntimeError('boom')", "import", "RuntimeError: boom"),
     "not_a_class": ("Plugin = 3", "import", "not a class"),
     "other_version": (
-        "class Plugin:\n    api_version = 99\n    @hookimpl\n"
-        "    def coe_routers(self, ctx):\n        return []",
+        (
+            "class Plugin:\n    api_version = 99\n    @hookimpl\n"
+            "    def coe_routers(self, ctx):\n        return []"
+        ),
         "import",
         "version 99 of the plugin API, this core version 1",
     ),
@@ -89,8 +91,10 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "'route' cannot be called as route",
     ),
     "no_such_service": (
-        "class Plugin:\n    @hookimpl\n    def coe_routers(self, ctx):\n"
-        "        ctx.need(KnowledgeStore)\n        return []",
+        (
+            "class Plugin:\n    @hookimpl\n    def coe_routers(self, ctx):\n"
+            "        ctx.need(KnowledgeStore)\n        return []"
+        ),
         "contribute",
         "no plugin provides the service KnowledgeStore",
     ),
