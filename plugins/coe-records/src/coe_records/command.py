@@ -1,0 +1,83 @@
+"""`coe records`: look after the system of record."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from coe_core.cli import Frame, echo_json, pass_frame
+from coe_core.error import StartRefused
+from coe_records.folder import DataFolder
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def records_command() -> click.Group:
+    """Make the command group."""
+    help_text = "Look after the log of turns and its tables."
+    return click.Group("records", help=help_text, commands=[verify, rebuild])
+
+
+@click.command
+@as_json
+@pass_frame
+@click.pass_context
+def verify(context: click.Context, frame: Frame, *, as_json: bool) -> None:
+    """Compare log and database both ways, with every checksum and every link of the chain.
+
+    Exits with 1 when anything is not as it should be. The server may be running.
+    """
+    from coe_records.audit import audit
+
+    with _usable(frame) as folder:
+        report = audit(folder)
+    if as_json:
+        echo_json(report)
+    else:
+        for fault in report.faults:
+            click.echo(f"{fault.kind:12} {fault.where}  {fault.text}")
+        click.echo(
+            f"{report.records} records in {report.segments} segments, {len(report.faults)} faults"
+        )
+    context.exit(1 if report.faults else 0)
+
+
+@click.command
+@as_json
+@pass_frame
+@click.pass_context
+def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
+    """Make the tables again from the log alone.
+
+    A running server waits until it is done. Exits with 1 when lines had to be passed over.
+    """
+    from coe_records import rebuild as work
+
+    with _usable(frame) as folder:
+        rebuilt = work.rebuild(folder)
+    if as_json:
+        echo_json(rebuilt)
+    else:
+        click.echo(f"{rebuilt.records} records of {rebuilt.segments} segments")
+        if rebuilt.passed_over:
+            click.echo(f"{rebuilt.passed_over} damaged lines were passed over")
+        if rebuilt.set_aside:
+            click.echo(f"the file that was no database is now {rebuilt.set_aside}")
+    context.exit(1 if rebuilt.passed_over else 0)
+
+
+@contextmanager
+def _usable(frame: Frame) -> Iterator[DataFolder]:
+    folder = DataFolder(frame.data_dir)
+    if not folder.events.is_dir():
+        raise StartRefused(f"there is no log in {folder.path}; name the folder with --data")
+    try:
+        yield folder
+    except (OSError, sqlite3.Error) as error:
+        raise StartRefused(
+            f"the records in {folder.path} cannot be read: {error}; "
+            "`coe records rebuild` makes a lost database again"
+        ) from error

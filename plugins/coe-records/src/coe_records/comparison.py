@@ -1,0 +1,134 @@
+"""Compares the rows in the database with those that the log comes to."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import define, field
+
+from coe_core.codec import decode
+from coe_core.error import RecordDamaged
+from coe_core.record import Pointer
+from coe_records.envelope import Line
+from coe_records.log import Log
+from coe_records.projection import json_list
+from coe_records.row import Row, Rows
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "interactions": ("id",),
+    "chat_messages": ("turn_id", "position"),
+    "attempts": ("owner_id", "id"),
+}
+"""Table to the columns of its key: the first ones, that which names the turn before all."""
+
+
+@define
+class Comparison:
+    """Takes the log in, piece by piece; then tells which rows no piece accounted for."""
+
+    _connection: sqlite3.Connection
+    _log: Log
+    _note: Callable[[Any, str, str], None]
+    _accounted: Counter[str] = field(factory=Counter, init=False)
+    """How many rows of each table are as they should be."""
+    _told: set[tuple[str, Row]] = field(factory=set, init=False)
+    """The rows, by table and key, of which enough was said."""
+
+    def compare(self, lines: Sequence[tuple[Pointer, Line]]) -> None:
+        """Compare the rows of some lines."""
+        bodies = [decode(line.body) for _, line in lines]
+        rows = Rows()
+        for (pointer, line), body in zip(lines, bodies, strict=True):
+            rows.add(line.kind, body, pointer)
+        turn_ids = {row[0] for row in (*rows.interactions, *rows.settled)}
+        found = {table: self._found(table, turn_ids) for table in KEYS}
+        repeats = set(self._repeats(lines, rows, found["interactions"]))
+        for table, expected in _by_table(rows).items():
+            for row in expected:
+                if row[-4:] not in repeats:
+                    self._compare_row(table, row, found[table])
+        for row in rows.settled:
+            self._compare_settled(row, found["attempts"])
+
+    def find_strays(self) -> None:
+        """Find the rows that no line accounted for, if there are any."""
+        for table, key in KEYS.items():
+            (count,) = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+            if count != self._accounted[table]:
+                for row in self._connection.execute(f"SELECT * FROM {table}"):  # noqa: S608
+                    if (table, row[: len(key)]) not in self._told:
+                        self._judge(table, row)
+
+    def _found(self, table: str, turn_ids: set[str]) -> dict[Row, Row]:
+        key = KEYS[table]
+        query = f"SELECT * FROM {table} WHERE {key[0]} IN (SELECT value FROM json_each(?))"  # noqa: S608
+        rows = self._connection.execute(query, [json_list(turn_ids)])
+        return {row[: len(key)]: row for row in rows}
+
+    def _repeats(
+        self, lines: Sequence[tuple[Pointer, Line]], rows: Rows, found: Mapping[Row, Row]
+    ) -> Iterator[Row]:
+        """Yield the places of lines whose turn counts elsewhere, rightly."""
+        by_place = {_place(pointer): line for pointer, line in lines}
+        for row in rows.interactions:
+            other = found.get(row[:1])
+            if other is not None and other[-4:] != row[-4:]:
+                rival = self._line(other)
+                if rival is not None and rival.rank <= by_place[row[-4:]].rank:
+                    yield row[-4:]
+
+    def _compare_row(self, table: str, row: Row, found: Mapping[Row, Row]) -> None:
+        key = row[: len(KEYS[table])]
+        other = found.get(key)
+        if other == row:
+            self._accounted[table] += 1
+            return
+        where = f"{table}:{'/'.join(map(str, key))}"
+        if other is None:
+            self._note("missing", where, f"it is in the log at {_shown(row)} only")
+        else:
+            self._told.add((table, key))
+            self._note("altered", where, f"it is not what the log says at {_shown(row)}")
+
+    def _compare_settled(self, row: Row, found: Mapping[Row, Row]) -> None:
+        """Let a settlement give way to an interaction that tells what became of the attempt."""
+        other = found.get(row[:2])
+        if other is None or other[-4:] == row[-4:] or self._line(other) is None:
+            self._compare_row("attempts", row, found)
+
+    def _judge(self, table: str, row: Row) -> None:
+        where = f"{table}:{'/'.join(map(str, row[: len(KEYS[table])]))}"
+        line = self._line(row)
+        if line is None:
+            self._note("dangling", where, f"there is no such record at {_shown(row)}")
+            return
+        rows = Rows()
+        rows.add(line.kind, decode(line.body), _pointer(row))
+        if row not in (*_by_table(rows)[table], *rows.settled):
+            self._note("extra", where, f"the record at {_shown(row)} does not say so")
+
+    def _line(self, row: Row) -> Line | None:
+        try:
+            return self._log.read(_pointer(row))
+        except (RecordDamaged, TypeError, ValueError, OverflowError):
+            return None  # Whatever a row may hold when its bytes were changed.
+
+
+def _by_table(rows: Rows) -> dict[str, list[Row]]:
+    return {table: getattr(rows, table) for table in KEYS}
+
+
+def _place(pointer: Pointer) -> Row:
+    return (pointer.segment, pointer.offset, pointer.length, pointer.sha256)
+
+
+def _pointer(row: Row) -> Pointer:
+    segment, offset, length, sha256 = row[-4:]
+    return Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
+
+
+def _shown(row: Row) -> str:
+    return f"{row[-4]}:{row[-3]}"

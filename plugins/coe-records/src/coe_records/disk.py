@@ -1,0 +1,49 @@
+"""The few things that the log asks of the operating system, each one call, so that tests can let
+any of them fail.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+APPENDING = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+
+
+class Disk:
+    """The real one."""
+
+    def create(self, path: Path) -> int:
+        """Make a file that was not there, and open it for appending."""
+        return os.open(path, APPENDING | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def open(self, path: Path) -> int:
+        """Open an existing file for appending."""
+        return os.open(path, APPENDING)
+
+    def write(self, fd: int, text: bytes | memoryview) -> int:
+        """Write some of the text, and tell how many bytes."""
+        return os.write(fd, text)
+
+    def sync(self, fd: int) -> None:
+        """Wait until what was written is on the disk."""
+        getattr(os, "fdatasync", os.fsync)(fd)
+
+    def truncate(self, fd: int, size_bytes: int) -> None:
+        """Cut the file."""
+        os.ftruncate(fd, size_bytes)
+
+    def sync_folder(self, path: Path) -> None:
+        """Wait until the names in a folder are on the disk."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def write_all(disk: Disk, fd: int, text: bytes) -> None:
+    """Write all of the text, however many calls it takes."""
+    rest = memoryview(text)
+    while rest:
+        rest = rest[disk.write(fd, rest) :]

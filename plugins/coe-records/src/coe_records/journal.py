@@ -1,0 +1,147 @@
+"""The journal: gathers the turns that wait, and has a thread of its own write them in groups."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+from attrs import define, field
+from loguru import logger
+
+from coe_core.error import CoeError, Unavailable
+from coe_core.ledger import Intent
+from coe_core.record import Interaction, Pointer, Record
+from coe_records.folder import DataFolder
+from coe_records.intent import IntentFile
+from coe_records.writer import Draft, Writer
+
+GROUP_TURNS = 1024
+"""The most turns that are written at once; the others wait for the next group."""
+
+Waiting: TypeAlias = tuple[Record, "asyncio.Future[Pointer]"]
+Written: TypeAlias = Pointer | Exception
+
+
+@define(eq=False)
+class GroupJournal:
+    """A `Journal`. Usable between `open` and `close`, on one event loop.
+
+    A data folder that cannot be written now does not keep it from opening: it refuses every turn,
+    and tries again with each, so that it goes on by itself.
+    """
+
+    _folder: DataFolder
+    _open_writer: Callable[[], Writer]
+    _writer: Writer | None = field(default=None, init=False)
+    _intents: IntentFile | None = field(default=None, init=False)
+    _thread: ThreadPoolExecutor | None = field(default=None, init=False)
+    _waiting: deque[Waiting] = field(factory=deque, init=False)
+    _draining: asyncio.Task[None] | None = field(default=None, init=False)
+
+    async def open(self) -> None:
+        """Recover, and become a writer."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="coe-journal")
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._thread, self._ready)
+        except Unavailable as error:
+            logger.bind(error=error.message).error("the journal cannot write; turns are refused")
+
+    async def close(self) -> None:
+        """Write what waits, and cease to be a writer."""
+        if self._draining is not None:
+            await self._draining
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+        if self._intents is not None:
+            self._intents.close()
+            self._intents = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    async def append(self, record: Record) -> Pointer:
+        """Write a record; it is durable when this returns."""
+        future: asyncio.Future[Pointer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((record, future))
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        pointer = await future
+        if self._intents is not None and isinstance(record, Interaction):
+            for attempt in record.attempts:
+                self._intents.remove(attempt.id)
+        return pointer
+
+    def intend(self, intent: Intent) -> None:
+        """Note an attempt. The kernel has it when this returns, the disk maybe not."""
+        if self._intents is not None:
+            self._intents.add(intent)
+
+    async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                size = min(len(self._waiting), GROUP_TURNS)
+                group = [self._waiting.popleft() for _ in range(size)]
+                records = [record for record, _ in group]
+                results = await loop.run_in_executor(self._thread, self._write, records)
+                for (_, future), result in zip(group, results, strict=True):
+                    _resolve(future, result)
+                # Those just answered get to add their next turn to the next group.
+                await asyncio.sleep(0)
+        finally:
+            self._draining = None
+
+    def _write(self, records: Sequence[Record]) -> list[Written]:
+        drafts = [_draft(record) for record in records]
+        good = [draft for draft in drafts if isinstance(draft, Draft)]
+        written = iter(self._commit(good))
+        return [next(written) if isinstance(draft, Draft) else draft for draft in drafts]
+
+    def _commit(self, drafts: Sequence[Draft]) -> list[Written]:
+        try:
+            return list(self._ready().commit(drafts)) if drafts else []
+        except Unavailable as error:
+            return [_copy(error) for _ in drafts]
+        except Exception as error:  # One turn that cannot be written spoils no other.
+            if len(drafts) == 1:
+                return [error]
+            return [result for draft in drafts for result in self._commit([draft])]
+
+    def _ready(self) -> Writer:
+        if self._writer is None:
+            try:
+                self._writer = self._open_writer()
+                self._intents = IntentFile(self._folder.intents(self._writer.name))
+            except (OSError, sqlite3.Error) as error:
+                text = f"the data folder {self._folder.path} cannot be used: {error}"
+                raise Unavailable(text, retry_after_s=5) from error
+        return self._writer
+
+
+def _draft(record: Record) -> Draft | Exception:
+    try:
+        return Draft.of(record)
+    except Exception as error:  # It goes to whoever made the record.
+        return error
+
+
+def _copy(error: CoeError) -> CoeError:
+    """Make an error for each who waits: one instance raised in many tasks mixes tracebacks."""
+    copy = type(error)(error.message, retry_after_s=error.retry_after_s)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def _resolve(future: asyncio.Future[Pointer], result: Written) -> None:
+    if future.done():
+        return  # Who waited was cancelled.
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

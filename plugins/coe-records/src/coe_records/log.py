@@ -1,0 +1,88 @@
+"""The log as its readers see it: a folder of segments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from attrs import frozen
+
+from coe_core.error import RecordDamaged
+from coe_core.record import Pointer
+from coe_records.envelope import Damaged, Line, parse
+
+
+@frozen
+class Entry:
+    """What stands at a place in a segment: a line, or bytes that are none, and why not."""
+
+    pointer: Pointer
+    line: Line | None
+    raw: bytes
+    fault: str = ""
+
+
+@frozen
+class Log:
+    """Reads segments. Holds no file open."""
+
+    events: Path
+
+    def segments(self) -> list[str]:
+        """List the segments, by day and name."""
+        found = self.events.glob("*/interactions*.jsonl")
+        return sorted(path.relative_to(self.events).as_posix() for path in found)
+
+    def size(self, segment: str) -> int:
+        """Tell how long a segment is, in bytes; 0 if there is none."""
+        try:
+            return (self.events / segment).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def entries(self, segment: str, start: int = 0, end: int | None = None) -> Iterator[Entry]:
+        """Read a segment from one offset to another, line by line."""
+        offset, stop = start, self.size(segment) if end is None else end
+        with (self.events / segment).open("rb") as file:
+            file.seek(start)
+            while offset < stop and (raw := file.readline(stop - offset)):
+                yield _entry(segment, offset, raw)
+                offset += len(raw)
+
+    def first(self, segment: str) -> Line | None:
+        """Read the first line of a segment, if it has a whole one."""
+        entry = next(self.entries(segment), None)
+        return entry.line if entry is not None else None
+
+    def read(self, pointer: Pointer) -> Line:
+        """Read the line at a pointer. Raises `RecordDamaged` unless it is the one pointed to."""
+        where = f"{pointer.segment} at byte {pointer.offset}"
+        try:
+            raw = self._bytes(pointer)
+            if sha256(raw).hexdigest() != pointer.sha256:
+                raise Damaged("the bytes there do not have the checksum that the database gives")
+            return parse(raw)
+        except (OSError, Damaged) as error:
+            raise RecordDamaged(
+                f"the record in {where} cannot be read: {error}; `coe records verify` lists "
+                "all that is damaged"
+            ) from error
+
+    def _bytes(self, pointer: Pointer) -> bytes:
+        fd = os.open(self.events / pointer.segment, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(fd, pointer.length, pointer.offset)
+        finally:
+            os.close(fd)
+
+
+def _entry(segment: str, offset: int, raw: bytes) -> Entry:
+    pointer = Pointer(
+        segment=segment, offset=offset, length=len(raw), sha256=sha256(raw).hexdigest()
+    )
+    try:
+        return Entry(pointer, parse(raw), raw)
+    except Damaged as damage:
+        return Entry(pointer, None, raw, str(damage))

@@ -1,0 +1,42 @@
+"""Keep the durable log of turns, and the tables made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+from attrs import field, frozen
+from attrs.validators import ge
+
+from coe_core.compose import Context
+from coe_core.contract import Check
+from coe_core.hookspec import hookimpl
+from coe_core.service import Clock, Journal, RecordReader, Service, SessionStore
+from coe_records.check import RecordsCheck
+from coe_records.command import records_command
+from coe_records.records import Records
+
+
+@frozen(kw_only=True)
+class Settings:
+    segment_bytes: int = field(default=256 << 20, validator=ge(1))
+    """A file of the log that has grown to this size is followed by a new one."""
+
+
+@frozen
+class RecordsPlugin:
+    settings: Settings
+
+    @hookimpl
+    def coe_services(self, ctx: Context) -> Sequence[Service]:
+        records = Records(ctx.data_dir, ctx.need(Clock), self.settings.segment_bytes)
+        contracts = (Journal, RecordReader, SessionStore)
+        return [Service(contract=contract, provider=records) for contract in contracts]
+
+    @hookimpl
+    def coe_checks(self, ctx: Context) -> Sequence[Check]:
+        return [RecordsCheck(ctx.data_dir)]
+
+    @hookimpl
+    def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
+        return [records_command()]

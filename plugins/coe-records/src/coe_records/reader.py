@@ -1,0 +1,183 @@
+"""Reads turns and conversations back, each query within one group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, TypeVar
+
+from attrs import define, field
+from sqlalchemy import Connection, Engine, Select, exists, func, literal, select, tuple_
+from sqlalchemy.exc import DBAPIError
+
+from coe_core.codec import decode, rfc3339, structure
+from coe_core.error import Unavailable
+from coe_core.identity import SessionId, TurnId
+from coe_core.message import Message
+from coe_core.record import Interaction, Pointer
+from coe_core.service import History
+from coe_records.database import reading_engine
+from coe_records.folder import DataFolder
+from coe_records.log import Log
+from coe_records.row import conversation_key
+from coe_records.table import chat_messages, interactions
+
+T = TypeVar("T")
+
+PAGE_TURNS = 200
+
+PLACE = (
+    interactions.c.segment,
+    interactions.c.offset_bytes,
+    interactions.c.length_bytes,
+    interactions.c.sha256,
+)
+
+
+@define(eq=False)
+class Reader:
+    """A `RecordReader` and a `SessionStore`, on threads of its own."""
+
+    _folder: DataFolder
+    _log: Log = field(init=False)
+    _engine: Engine = field(init=False)
+    _threads: ThreadPoolExecutor = field(init=False)
+
+    @_log.default
+    def _(self) -> Log:
+        return Log(self._folder.events)
+
+    async def open(self) -> None:
+        """Make ready; nothing is read yet."""
+        self._engine = reading_engine(self._folder.database)
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="coe-records")
+
+    async def close(self) -> None:
+        """Close the connections, after the reads that are under way."""
+        self._threads.shutdown()
+        self._engine.dispose()
+
+    async def interaction(self, group: str, turn_id: TurnId) -> Interaction | None:
+        """Return a turn of the group, read from the log."""
+        query = select(*PLACE).where(interactions.c.id == turn_id, _of(group))
+        return await self._run(lambda connection: next(self._turns(connection, query), None))
+
+    async def interactions(
+        self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[Interaction]:
+        """Iterate over turns by start, some hundred at a time."""
+        at, turn_id = interactions.c.started_at, interactions.c.id
+        query = select(*PLACE).order_by(at, turn_id).limit(PAGE_TURNS)
+        if group is not None:
+            query = query.where(_of(group))
+        if since is not None:
+            query = query.where(at >= rfc3339(since))
+        if until is not None:
+            query = query.where(at < rfc3339(until))
+        page = await self._page(query)
+        while page:
+            for turn in page:
+                yield turn
+            last = (rfc3339(page[-1].started_at), page[-1].id)
+            page = await self._page(query.where(tuple_(at, turn_id) > last))
+
+    async def head(self, group: str, session_id: SessionId) -> TurnId | None:
+        """Return the newest turn of a session: of those that no other of it follows, the one that
+        began last, so that a clock set back does not hide a turn.
+        """
+        turns, later = interactions, interactions.alias()
+        is_followed = exists().where(
+            later.c.follows == turns.c.id,
+            later.c.group_name == turns.c.group_name,
+            later.c.session_id == turns.c.session_id,
+        )
+        query = (
+            select(turns.c.id)
+            .where(turns.c.session_id == session_id, _of(group), ~is_followed)
+            .order_by(turns.c.started_at.desc(), turns.c.id.desc())
+            .limit(1)
+        )
+        return await self._run(lambda connection: connection.scalar(query))
+
+    async def find(self, group: str, conversation: str) -> Interaction | None:
+        """Return the newest turn whose conversation has that digest."""
+        query = (
+            select(*PLACE)
+            .where(interactions.c.conversation_key == conversation_key(conversation), _of(group))
+            .order_by(interactions.c.started_at.desc(), interactions.c.id.desc())
+        )
+
+        def search(connection: Connection) -> Interaction | None:
+            turns = self._turns(connection, query)
+            return next((turn for turn in turns if turn.conversation == conversation), None)
+
+        return await self._run(search)
+
+    async def history(self, group: str, turn_id: TurnId, *, limit: int) -> History:
+        """Return the newest messages of the conversation through that turn. It costs what they
+        do, however long the conversation is.
+        """
+        rows = await self._run(
+            lambda connection: connection.execute(_messages(group, turn_id, limit)).all()
+        )
+        newest_first = [_message(*row) for row in rows]
+        return History(messages=tuple(reversed(newest_first)))
+
+    async def _page(self, query: Select[Any]) -> Sequence[Interaction]:
+        return await self._run(lambda connection: list(self._turns(connection, query)))
+
+    def _turns(self, connection: Connection, query: Select[Any]) -> Iterator[Interaction]:
+        for segment, offset, length, sha256 in connection.execute(query):
+            pointer = Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
+            yield structure(decode(self._log.read(pointer).body), Interaction)
+
+    async def _run(self, work: Callable[[Connection], T]) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._read, work)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        try:
+            with self._engine.connect() as connection:
+                return work(connection)
+        except DBAPIError as error:
+            text = f"the database {self._folder.database} cannot be read: {error.orig}"
+            raise Unavailable(text, retry_after_s=5) from error
+
+
+def _of(group: str) -> Any:
+    """Every query has this, but those for operators' reports."""
+    return interactions.c.group_name == group
+
+
+def _messages(group: str, turn_id: str, limit: int) -> Select[Any]:
+    """Walk from a turn to those it follows, until they have messages enough."""
+    first = select(
+        interactions.c.id,
+        interactions.c.follows,
+        interactions.c.messages.label("total"),
+        literal(0).label("depth"),
+    ).where(interactions.c.id == turn_id, _of(group))
+    line = first.cte("line", recursive=True)
+    # A turn counts for one message at least, so that even a circle of empty ones has an end.
+    line = line.union_all(
+        select(
+            interactions.c.id,
+            interactions.c.follows,
+            line.c.total + func.max(interactions.c.messages, 1),
+            line.c.depth + 1,
+        ).where(interactions.c.id == line.c.follows, _of(group), line.c.total < limit)
+    )
+    return (
+        select(chat_messages.c.role, chat_messages.c.content, chat_messages.c.message)
+        .where(chat_messages.c.turn_id == line.c.id, chat_messages.c.in_conversation)
+        .order_by(line.c.depth, chat_messages.c.position.desc())
+        .limit(limit)
+    )
+
+
+def _message(role: Any, content: str | None, message: str | None) -> Message:
+    if message is None:
+        return Message(role=role, content=content)
+    return structure(decode(message), Message)

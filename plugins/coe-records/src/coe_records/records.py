@@ -1,0 +1,84 @@
+"""The system of record of a deployment: one component that is three of its services."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from coe_core.identity import SessionId, TurnId
+from coe_core.ledger import Intent
+from coe_core.record import Interaction, Pointer, Record
+from coe_core.service import Clock, History
+from coe_records.folder import DataFolder
+
+if TYPE_CHECKING:
+    from coe_records.journal import GroupJournal
+    from coe_records.reader import Reader
+
+
+@define(eq=False)
+class Records:
+    """`Journal`, `RecordReader` and `SessionStore` over one data folder.
+
+    What does the work is loaded when it opens, SQLAlchemy above all.
+    """
+
+    _data_dir: Path
+    _clock: Clock
+    _segment_bytes: int
+    name: str = "records"
+    _journal: GroupJournal = field(init=False)
+    _reader: Reader = field(init=False)
+
+    async def open(self) -> None:
+        """Recover what a crash left, and make ready to write and read."""
+        from coe_records.journal import GroupJournal
+        from coe_records.reader import Reader
+        from coe_records.writer import Writer
+
+        folder = DataFolder(self._data_dir)
+        self._reader = Reader(folder)
+        self._journal = GroupJournal(
+            folder, lambda: Writer.open(folder, self._clock, segment_bytes=self._segment_bytes)
+        )
+        await self._journal.open()
+        await self._reader.open()
+
+    async def close(self) -> None:
+        """Write what waits, and close the files."""
+        await self._journal.close()
+        await self._reader.close()
+
+    async def append(self, record: Record) -> Pointer:
+        """Write a record; it is durable when this returns."""
+        return await self._journal.append(record)
+
+    def intend(self, intent: Intent) -> None:
+        """Note an attempt."""
+        self._journal.intend(intent)
+
+    async def interaction(self, group: str, turn_id: TurnId) -> Interaction | None:
+        """Return a turn."""
+        return await self._reader.interaction(group, turn_id)
+
+    def interactions(
+        self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[Interaction]:
+        """Iterate over turns."""
+        return self._reader.interactions(group, since=since, until=until)
+
+    async def head(self, group: str, session_id: SessionId) -> TurnId | None:
+        """Return the newest turn of a session."""
+        return await self._reader.head(group, session_id)
+
+    async def find(self, group: str, conversation: str) -> Interaction | None:
+        """Return the newest turn of a conversation."""
+        return await self._reader.find(group, conversation)
+
+    async def history(self, group: str, turn_id: TurnId, *, limit: int) -> History:
+        """Return a conversation."""
+        return await self._reader.history(group, turn_id, limit=limit)

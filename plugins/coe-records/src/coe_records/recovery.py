@@ -1,0 +1,78 @@
+"""What is done at a start about processes that ended in the middle of something."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from loguru import logger
+
+from coe_records.disk import Disk
+from coe_records.log import Entry, Log
+from coe_records.projection import Mark, Projection
+from coe_records.segment import Segment
+
+
+def recover(projection: Projection, disk: Disk) -> None:
+    """Project the lines that the database lacks, and set aside what a crash tore off.
+
+    The caller holds the log's lock. Segments of living writers are theirs to care for.
+    """
+    log, marks = projection.log, projection.marks()
+    sizes = {path: log.size(path) for path in log.segments()}
+    ends = {path: mark.end_bytes for path, mark in marks.items()}
+    behind = [path for path, size in sizes.items() if size != ends.get(path)]
+    stops = stop_seqs(log, marks) if behind else {}
+    for path in behind:
+        if sizes[path] < ends.get(path, 0):
+            logger.bind(segment=path).error("a segment of the log has been shortened")
+        elif (segment := Segment.reopen(disk, log.events, path)) is not None:
+            _recover(projection, segment, stops.get(path))
+
+
+def stop_seqs(log: Log, marks: Mapping[str, Mark]) -> dict[str, int]:
+    """Tell for each segment but a writer's last with which sequence number the writer went on in
+    the next. Lines from there on were taken back, even if the disk would not let them go.
+    """
+    firsts = {path: (mark.writer, mark.first_seq) for path, mark in marks.items()}
+    for path in log.segments():
+        if path not in firsts and (line := log.first(path)):
+            firsts[path] = (line.writer, line.seq)
+    in_order = sorted((writer, seq, path) for path, (writer, seq) in firsts.items())
+    return {
+        path: next_seq
+        for (writer, seq, path), (next_writer, next_seq, _) in pairwise(in_order)
+        if next_writer == writer and next_seq > seq
+    }
+
+
+def _recover(projection: Projection, segment: Segment, stop_seq: int | None) -> None:
+    try:
+        # The writer may have been killed before this, and the database must never be ahead.
+        segment.sync()
+        with projection.transaction():
+            replay = projection.replay(segment.path, stop_seq=stop_seq)
+        if replay.torn is not None:
+            _set_aside(projection.log, segment, replay.torn)
+        for entry in replay.damaged:
+            where = logger.bind(segment=segment.path, offset=entry.pointer.offset)
+            where.error("a line of the log is damaged; `coe records verify` tells more")
+    finally:
+        if segment.end:
+            segment.close()
+        else:
+            segment.discard(projection.log.events)
+
+
+def _set_aside(log: Log, segment: Segment, torn: Entry) -> None:
+    """Move what follows the last acknowledged line out of the segment, to a file beside it."""
+    offset = torn.pointer.offset
+    source = log.events / segment.path
+    with (
+        source.open("rb") as file,
+        source.with_name(f"{source.name}.{offset}.torn").open("ab") as to,
+    ):
+        file.seek(offset)
+        to.write(file.read())
+    segment.cut(offset)
+    logger.bind(segment=segment.path, offset=offset).warning("a torn end of the log is set aside")

@@ -1,0 +1,161 @@
+"""The rows that a line of the log comes to: the one place where tables are filled from.
+
+They are made from the body's JSON, whether it was just written or is read back years later, so
+that a rebuilt database equals the original row for row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+from attrs import define, field
+
+from coe_core.record import Pointer
+
+Row: TypeAlias = tuple[Any, ...]
+
+
+@define
+class Rows:
+    """Rows by table, their values in the order of the table's columns."""
+
+    interactions: list[Row] = field(factory=list)
+    chat_messages: list[Row] = field(factory=list)
+    attempts: list[Row] = field(factory=list)
+    settled: list[Row] = field(factory=list)
+    """Rows of `attempts` as well, which give way to what an interaction says of the attempt."""
+
+    def add(self, kind: str, body: Mapping[str, Any], pointer: Pointer) -> None:
+        """Add what a line comes to. A kind that has no tables adds nothing."""
+        place = (pointer.segment, pointer.offset, pointer.length, pointer.sha256)
+        if kind == "interaction":
+            self._add_interaction(body, place)
+        elif kind == "settlement":
+            self.settled.append(_settled(body["intent"], place))
+
+    def _add_interaction(self, body: Mapping[str, Any], place: Row) -> None:
+        owner, group = body["id"], body["group"]
+        messages = list(_messages(body))
+        length = sum(in_conversation for _, _, in_conversation, *_ in messages)
+        self.interactions.append((*_interaction(body), length, *place))
+        self.chat_messages += [(owner, n, group, *m, *place) for n, m in enumerate(messages)]
+        self.attempts += [_attempt(a, owner, group, place) for a in body.get("attempts", ())]
+
+
+def _interaction(body: Mapping[str, Any]) -> Row:
+    get, outcome = body.get, body["outcome"]
+    route = get("route") or {}
+    digest = get("conversation")
+    return (
+        body["id"],
+        body["group"],
+        body["session"],
+        get("key_id"),
+        body["started_at"],
+        body["ended_at"],
+        body["requested_model"],
+        route.get("model") or route.get("agent"),
+        route.get("router"),
+        outcome["status"],
+        outcome.get("finish_reason"),
+        outcome.get("failure"),
+        outcome.get("error_code"),
+        get("follows"),
+        get("parent_turn_id"),
+        body["root_id"],
+        body["depth"],
+        conversation_key(digest) if digest else None,
+    )
+
+
+def conversation_key(digest: str) -> int:
+    """Shorten a conversation's digest to what is indexed."""
+    return int.from_bytes(bytes.fromhex(digest[:16]), signed=True)
+
+
+def _messages(body: Mapping[str, Any]) -> Iterator[Row]:
+    for message in body["new_messages"]:
+        yield _message(message, "new", 0, in_conversation=True)
+    exchange, answer = body.get("exchange", ()), body.get("answer", ())
+    for message in exchange:
+        yield _message(message, "exchange", 0, in_conversation=True)
+    pending = _is_pending(exchange, answer)
+    for choice, message in enumerate(answer):
+        yield _message(message, "answer", choice, in_conversation=choice == 0 and not pending)
+
+
+def _is_pending(exchange: Any, answer: Any) -> bool:
+    """As `Interaction.pending` has it."""
+    exchanged = {call["id"] for message in exchange for call in message.get("tool_calls", ())}
+    return any(c["id"] in exchanged for message in answer for c in message.get("tool_calls", ()))
+
+
+_PLAIN = {"role", "content"}
+
+
+def _message(message: Mapping[str, Any], part: str, choice: int, *, in_conversation: bool) -> Row:
+    content = message.get("content")
+    plain = isinstance(content, str) and message.keys() == _PLAIN
+    text = content if isinstance(content, str) else _text(content)
+    whole = None if plain else msgspec.json.encode(message).decode()
+    return (part, choice, in_conversation, message["role"], text, whole)
+
+
+def _text(parts: Any) -> str | None:
+    if not parts:
+        return None
+    return "\n".join(part["text"] for part in parts if part.get("text") is not None)
+
+
+def _attempt(attempt: Mapping[str, Any], owner: str, group: str, place: Row) -> Row:
+    get, usage = attempt.get, attempt["usage"]
+    return (
+        owner,
+        attempt["id"],
+        group,
+        attempt["purpose"],
+        attempt["model"],
+        attempt["provider"],
+        attempt["name"],
+        attempt["started_at"],
+        attempt["duration_s"],
+        get("first_token_s"),
+        usage["input_tokens"],
+        usage["output_tokens"],
+        usage["cached_input_tokens"],
+        usage["reasoning_tokens"],
+        usage["estimated"],
+        get("cost_usd"),
+        get("price_version"),
+        attempt["overspent_usd"],
+        attempt["outcome"],
+        get("error_code"),
+        get("continues"),
+        *place,
+    )
+
+
+def _settled(intent: Mapping[str, Any], place: Row) -> Row:
+    """Book an attempt of unknown end at what was reserved for it, the most it can have cost."""
+    return (
+        intent["owner_id"],
+        intent["attempt_id"],
+        intent["group"],
+        intent["purpose"],
+        intent["model"],
+        None,
+        None,
+        intent["at"],
+        *(None, None),
+        *(0, 0, 0, 0),
+        True,
+        intent["reserved_usd"],
+        None,
+        "0",
+        "failed",
+        "process_died",
+        None,
+        *place,
+    )

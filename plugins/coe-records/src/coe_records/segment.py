@@ -1,0 +1,100 @@
+"""A segment: the file of the log that one process appends to, and nobody else while it lives."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from attrs import define, field
+
+from coe_records.disk import Disk, write_all
+from coe_records.lock import try_lock
+
+
+@define
+class Segment:
+    """An open segment. The lock on the file tells other processes that its writer lives."""
+
+    path: str
+    """Below the events folder."""
+    end: int
+    """Where the next line begins. What lies behind it, if anything, was never acknowledged."""
+    _fd: int
+    _disk: Disk
+    sound: bool = field(default=True, init=False)
+    """Whether it may take another line."""
+
+    @classmethod
+    def create(cls, disk: Disk, events: Path, day: str, writer: str) -> Segment:
+        """Make the day's first segment, or else the writer's next one of that day."""
+        folder = events / day
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
+            disk.sync_folder(events)
+        for number in count():
+            name = f"interactions.{writer}.{number}.jsonl" if number else "interactions.jsonl"
+            with suppress(FileExistsError):
+                segment = cls(f"{day}/{name}", 0, disk.create(folder / name), disk)
+                break
+        try_lock(segment._fd)
+        try:
+            disk.sync_folder(folder)
+        except OSError:
+            segment.discard(events)
+            raise
+        return segment
+
+    @classmethod
+    def reopen(cls, disk: Disk, events: Path, path: str) -> Segment | None:
+        """Open a segment to go on with it; None if its writer lives."""
+        fd = disk.open(events / path)
+        if try_lock(fd):
+            return cls(path, os.fstat(fd).st_size, fd, disk)
+        os.close(fd)
+        return None
+
+    def append(self, text: bytes) -> None:
+        """Write, and wait for the disk. After an `OSError` nothing counts as written."""
+        try:
+            write_all(self._disk, self._fd, text)
+        except OSError:
+            self.sound = self._take_back()
+            raise
+        try:
+            self._disk.sync(self._fd)
+        except OSError:
+            # The kernel may have dropped the pages and call them clean now, so this file is not
+            # trusted with another line. https://lwn.net/Articles/752063
+            self._take_back()
+            self.sound = False
+            raise
+        self.end += len(text)
+
+    def cut(self, end: int) -> None:
+        """Make the file end there, and what is before it durable."""
+        self._disk.truncate(self._fd, end)
+        self._disk.sync(self._fd)
+        self.end = end
+
+    def sync(self) -> None:
+        """Wait until all that was written, by whomever, is on the disk."""
+        self._disk.sync(self._fd)
+
+    def close(self) -> None:
+        """Close the file and release it."""
+        os.close(self._fd)
+
+    def discard(self, events: Path) -> None:
+        """Close a segment without a line, and leave no file."""
+        with suppress(OSError):
+            (events / self.path).unlink()
+        self.close()
+
+    def _take_back(self) -> bool:
+        try:
+            self._disk.truncate(self._fd, self.end)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,139 @@
+"""The tables: projections of the log, each row with its pointer into it.
+
+Times are RFC 3339 texts in UTC and sort as such; money is a decimal text, exact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+HEAD = "0001"
+"""The newest migration, so that a start need not load Alembic to find that none is due."""
+
+VERSION_TABLE = "records_version"
+
+metadata = MetaData()
+
+
+def _pointer() -> list[Column[Any]]:
+    return [
+        Column("segment", String, nullable=False),
+        Column("offset_bytes", BigInteger, nullable=False),
+        Column("length_bytes", BigInteger, nullable=False),
+        Column("sha256", String, nullable=False),
+    ]
+
+
+interactions = Table(
+    "interactions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("group_name", String, nullable=False),
+    Column("session_id", String, nullable=False),
+    Column("key_id", String),
+    Column("started_at", String, nullable=False),
+    Column("ended_at", String, nullable=False),
+    Column("requested_model", String, nullable=False),
+    Column("target", String),
+    Column("router", String),
+    Column("status", String, nullable=False),
+    Column("finish_reason", String),
+    Column("failure", String),
+    Column("error_code", String),
+    Column("follows", String),
+    Column("parent_turn_id", String),
+    Column("root_id", String, nullable=False),
+    Column("depth", Integer, nullable=False),
+    # The first eight bytes of the conversation's digest: an index of whole ones would be the
+    # largest and slowest of all, and the record is read to compare the rest.
+    Column("conversation_key", BigInteger),
+    Column("messages", Integer, nullable=False),
+    *_pointer(),
+    Index("interactions_session", "session_id", "group_name", "started_at"),
+    Index("interactions_conversation", "conversation_key"),
+    Index(
+        "interactions_follows",
+        "follows",
+        sqlite_where=text("follows IS NOT NULL"),
+        postgresql_where=text("follows IS NOT NULL"),
+    ),
+    Index("interactions_started", "started_at", "id", "group_name"),
+    sqlite_with_rowid=False,
+)
+
+chat_messages = Table(
+    "chat_messages",
+    metadata,
+    Column("turn_id", String, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("group_name", String, nullable=False),
+    # `new`, `exchange` or `answer`.
+    Column("part", String, nullable=False),
+    Column("choice", Integer, nullable=False),
+    # Whether it belongs to the conversation: of several choices only the first does.
+    Column("in_conversation", Boolean, nullable=False),
+    Column("role", String, nullable=False),
+    Column("content", Text),
+    # The whole message in JSON, where it is more than a role and a text.
+    Column("message", Text),
+    *_pointer(),
+    sqlite_with_rowid=False,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("owner_id", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("group_name", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("provider", String),
+    Column("name", String),
+    Column("started_at", String, nullable=False),
+    Column("duration_s", Float),
+    Column("first_token_s", Float),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_input_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    # True where the upstream reported nothing, and where a process died in the attempt.
+    Column("estimated", Boolean, nullable=False),
+    Column("cost_usd", String),
+    Column("price_version", String),
+    Column("overspent_usd", String, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("error_code", String),
+    Column("continues", String),
+    *_pointer(),
+    sqlite_with_rowid=False,
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("path", String, primary_key=True),
+    Column("writer", String, nullable=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    # How far the segment is projected.
+    Column("end_bytes", BigInteger, nullable=False),
+    # The head of the last line.
+    Column("head", String, nullable=False),
+    Index("segments_writer", "writer", "last_seq"),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,238 @@
+"""The writer: takes a group of records to the log and into the tables, all or none of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from attrs import define, field, frozen
+from loguru import logger
+
+from coe_core.codec import rfc3339, unstructure
+from coe_core.error import Unavailable
+from coe_core.record import Interaction, Pointer, StateChange
+from coe_core.service import Clock
+from coe_records import database
+from coe_records.disk import Disk
+from coe_records.envelope import GENESIS, Line, seal
+from coe_records.folder import DataFolder, release
+from coe_records.intent import Settlement, read_intents
+from coe_records.lock import locked
+from coe_records.log import Log
+from coe_records.projection import Mark, Projection
+from coe_records.recovery import recover
+from coe_records.row import Rows
+from coe_records.segment import Segment
+
+KINDS: Mapping[type[Any], str] = {
+    Interaction: "interaction",
+    StateChange: "state_change",
+    Settlement: "settlement",
+}
+
+
+@frozen
+class Draft:
+    """A record, ready to be written."""
+
+    kind: str
+    turn_id: str | None
+    """None for a record that may be written again."""
+    body: Mapping[str, Any]
+    text: bytes
+
+    @classmethod
+    def of(cls, record: Interaction | StateChange | Settlement) -> Draft:
+        """Turn a record into JSON."""
+        body = unstructure(record)
+        turn_id = record.id if isinstance(record, Interaction) else None
+        return cls(KINDS[type(record)], turn_id, body, msgspec.json.encode(body))
+
+
+@define
+class Writer:
+    """One process's hand on log and database. Used by one thread at a time."""
+
+    name: str
+    _folder: DataFolder
+    _projection: Projection
+    _clock: Clock
+    _disk: Disk
+    _segment_bytes: int
+    _claim: int
+    _mark: Mark | None = field(init=False)
+    """Where our chain ends."""
+    _segment: Segment | None = field(init=False)
+    _retired: list[Segment] = field(factory=list, init=False)
+    """Segments that may hold lines that were taken back, locked until our next line stands
+    elsewhere, by which everybody can tell.
+    """
+    _is_behind: bool = field(default=False, init=False)
+    """Whether the last group is in the log but maybe not in the database."""
+
+    @classmethod
+    def open(
+        cls, folder: DataFolder, clock: Clock, *, disk: Disk | None = None, segment_bytes: int
+    ) -> Writer:
+        """Recover what other processes left, and become a writer."""
+        disk = disk or Disk()
+        folder.make()
+        with locked(folder.lock):
+            database.migrate(folder.database)
+            projection = Projection(database.connect(folder.database), Log(folder.events))
+            try:
+                recover(projection, disk)
+            except BaseException:
+                projection.connection.close()
+                raise
+            name, claim = folder.claim()
+            writer = cls(name, folder, projection, clock, disk, segment_bytes, claim)
+        try:
+            writer.settle()
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def __attrs_post_init__(self) -> None:
+        """Go on where this writer ended."""
+        self._mark = self._projection.last_mark(self.name)
+        self._segment = None
+        if self._mark and self._mark.end_bytes == self._projection.log.size(self._mark.path):
+            events = self._folder.events
+            self._segment = Segment.reopen(self._disk, events, self._mark.path)
+
+    def settle(self) -> None:
+        """Settle the attempts that were in flight in processes that have died."""
+        claims = self._folder.dead_writers()
+        try:
+            for writer in (*claims, self.name):
+                self._settle(writer)
+        finally:
+            for claim in claims.values():
+                release(claim)
+
+    def close(self) -> None:
+        """Cease to be a writer."""
+        for segment in (*self._retired, *([self._segment] if self._segment else [])):
+            segment.close()
+        self._projection.connection.close()
+        release(self._claim)
+
+    def commit(self, drafts: Sequence[Draft]) -> list[Pointer]:
+        """Write a group: one write, one sync, one transaction. What is returned is durable.
+
+        A turn that is recorded already is not written again. Raises `Unavailable` when the disk
+        or the database does not take it; then nothing was written, and another try may succeed.
+        """
+        with self._refusing(), locked(self._folder.lock):
+            self._catch_up()
+            self._projection.begin()
+            try:
+                return self._write(drafts)
+            finally:
+                self._projection.roll_back()
+
+    def _write(self, drafts: Sequence[Draft]) -> list[Pointer]:
+        turn_ids = [draft.turn_id for draft in drafts if draft.turn_id is not None]
+        places: dict[Any, Pointer] = dict(self._projection.known(turn_ids))
+        keys = [draft.turn_id or number for number, draft in enumerate(drafts)]
+        fresh = {k: d for k, d in zip(keys, drafts, strict=True) if k not in places}
+        if fresh:
+            places |= zip(fresh, self._write_new(list(fresh.values())), strict=True)
+        return [places[key] for key in keys]
+
+    def _write_new(self, drafts: Sequence[Draft]) -> list[Pointer]:
+        at = rfc3339(self._clock.now())
+        segment = self._segment_of(at[:10])
+        lines = list(self._seal(drafts, at))
+        pointers, rows, end = [], Rows(), segment.end
+        for draft, line in zip(drafts, lines, strict=True):
+            pointers.append(line.pointer(segment.path, end))
+            rows.add(draft.kind, draft.body, pointers[-1])
+            end += len(line.raw)
+        goes_on = self._mark is not None and self._mark.path == segment.path
+        first_seq = self._mark.first_seq if self._mark and goes_on else lines[0].seq
+        mark = Mark(segment.path, self.name, first_seq, lines[-1].seq, end, lines[-1].head)
+        # Rows that the database refuses are refused before anything is in the log.
+        self._projection.insert(rows, mark)
+        self._append(segment, b"".join(line.raw for line in lines))
+        self._acknowledge(mark)
+        return pointers
+
+    def _seal(self, drafts: Sequence[Draft], at: str) -> Iterator[Line]:
+        seq, head = (self._mark.last_seq, self._mark.head) if self._mark else (0, GENESIS)
+        for seq, draft in enumerate(drafts, start=seq + 1):  # noqa: B020 it goes on from there
+            line = seal(draft.kind, self.name, seq, at, head, draft.text)
+            head = line.head
+            yield line
+
+    def _segment_of(self, day: str) -> Segment:
+        segment = self._segment
+        if segment is not None:
+            if segment.path.startswith(day) and segment.end < self._segment_bytes:
+                return segment
+            self._segment = None
+            segment.close()
+        self._segment = Segment.create(self._disk, self._folder.events, day, self.name)
+        return self._segment
+
+    def _append(self, segment: Segment, text: bytes) -> None:
+        try:
+            segment.append(text)
+        except OSError:
+            if not segment.sound:
+                self._segment = None
+                self._retire(segment)
+            raise
+
+    def _retire(self, segment: Segment) -> None:
+        if segment.end:
+            self._retired.append(segment)
+        else:
+            segment.discard(self._folder.events)
+
+    def _acknowledge(self, mark: Mark) -> None:
+        """Go on from the group: the log has it, so it counts, whatever the database does."""
+        self._mark = mark
+        try:
+            self._projection.commit()
+        except sqlite3.Error as error:
+            self._is_behind = True
+            logger.bind(error=str(error)).error("the database did not commit; it will catch up")
+        while self._retired:
+            self._retired.pop().close()
+
+    def _catch_up(self) -> None:
+        if self._is_behind and self._mark is not None:
+            with self._projection.transaction():
+                self._projection.replay(self._mark.path, end=self._mark.end_bytes)
+            self._is_behind = False
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+            if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)):
+                raise
+            logger.bind(error=str(error)).error("the record cannot be written")
+            raise Unavailable(
+                f"the record of the turn cannot be written in {self._folder.path}: {error}. "
+                "Free some room there, or make it writable; the server then goes on by itself",
+                retry_after_s=5,
+            ) from error
+
+    def _settle(self, writer: str) -> None:
+        path = self._folder.intents(writer)
+        intents = {intent.attempt_id: intent for intent in read_intents(path)}
+        owners = [intent.owner_id for intent in intents.values()]
+        still_open = self._projection.open_attempts(list(intents), owners)
+        orphans = [intent for id_, intent in intents.items() if id_ in still_open]
+        if orphans:
+            self.commit([Draft.of(Settlement(intent=intent)) for intent in orphans])
+            logger.bind(count=len(orphans)).warning("attempts of a killed process are settled")
+        path.unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from coe_records.check import RecordsCheck
+from coe_records.folder import DataFolder
+from coe_records.plugin import RecordsPlugin
+from coe_records.records import Records
+
+from coe_core.testing.clock import ManualClock
+from coe_core.testing.contracts.check import CheckContract
+from coe_core.testing.contracts.journal import (
+    JournalContract,
+    RecordReaderContract,
+    SessionStoreContract,
+)
+from coe_core.testing.contracts.plugin import PluginContract
+
+
+class OnFolders:
+    @pytest.fixture(autouse=True)
+    def folders(self, new_folder: Callable[[], DataFolder]) -> None:
+        self.new_folder = new_folder
+
+    def records(self) -> Records:
+        return Records(self.new_folder().path, ManualClock(), 1 << 20)
+
+
+class TestJournal(OnFolders, JournalContract):
+    def make(self) -> Records:
+        return self.records()
+
+
+class TestRecordReader(OnFolders, RecordReaderContract):
+    def make(self) -> tuple[Records, Records]:
+        return tuple(itertools.repeat(self.records(), 2))  # type: ignore[return-value]
+
+
+class TestSessionStore(OnFolders, SessionStoreContract):
+    def make(self) -> tuple[Records, Records]:
+        return tuple(itertools.repeat(self.records(), 2))  # type: ignore[return-value]
+
+
+class TestCheck(OnFolders, CheckContract):
+    def make(self) -> RecordsCheck:
+        return RecordsCheck(self.new_folder().path)
+
+
+class TestPlugin(PluginContract):
+    name = "records"
+
+    def make(self) -> type[Any]:
+        return RecordsPlugin
