@@ -1,0 +1,1 @@
+"""A plugin of each kind, whole and working, to be copied: `Example` becomes the new one's name."""

@@ -1,0 +1,159 @@
+"""What plugin authors test with: a contract suite per extension point and service, strategies,
+and parts to build tests from.
+
+```python
+class TestKeywordRouter(RouterContract):
+    def make(self) -> KeywordRouter:
+        return KeywordRouter({"invoice": "large"})
+```
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coe_core.testing.clock import ManualClock
+    from coe_core.testing.contracts.agent import AgentContract, AgentProtocolContract
+    from coe_core.testing.contracts.alert_rule import AlertRuleContract
+    from coe_core.testing.contracts.attempt import AttemptPolicyContract
+    from coe_core.testing.contracts.authenticator import AuthenticatorContract
+    from coe_core.testing.contracts.caller import CallerContract, EmbedderContract
+    from coe_core.testing.contracts.check import CheckContract
+    from coe_core.testing.contracts.cli_command import CliCommandContract
+    from coe_core.testing.contracts.clock import ClockContract
+    from coe_core.testing.contracts.database import DatabaseContract
+    from coe_core.testing.contracts.experiment import ExperimentContract
+    from coe_core.testing.contracts.guard import GuardContract
+    from coe_core.testing.contracts.http_route import HttpRouteContract
+    from coe_core.testing.contracts.job import JobContract
+    from coe_core.testing.contracts.journal import (
+        JournalContract,
+        RecordReaderContract,
+        SessionStoreContract,
+    )
+    from coe_core.testing.contracts.knowledge import KnowledgeStoreContract
+    from coe_core.testing.contracts.law import Contract, law
+    from coe_core.testing.contracts.panel import PanelContract
+    from coe_core.testing.contracts.plugin import PluginContract
+    from coe_core.testing.contracts.promotion import PromotionPolicyContract
+    from coe_core.testing.contracts.prompt import PromptPackContract
+    from coe_core.testing.contracts.provider import ModelProviderContract
+    from coe_core.testing.contracts.retriever import RetrieverContract
+    from coe_core.testing.contracts.router import RouterContract
+    from coe_core.testing.contracts.scheduler import SchedulerContract
+    from coe_core.testing.contracts.sink import (
+        AlertSinkContract,
+        EventSinkContract,
+        MetricSinkContract,
+    )
+    from coe_core.testing.contracts.state import StateStoreContract
+    from coe_core.testing.contracts.summarizer import SummarizerContract
+    from coe_core.testing.contracts.tool import ToolContract
+    from coe_core.testing.deployment import deployment, entry_point
+    from coe_core.testing.memory import MemoryStateStore
+    from coe_core.testing.scripted import Fault, ScriptedProvider
+    from coe_core.testing.turn import make_turn, scripted_application
+
+__all__ = [
+    "AgentContract",
+    "AgentProtocolContract",
+    "AlertRuleContract",
+    "AlertSinkContract",
+    "AttemptPolicyContract",
+    "AuthenticatorContract",
+    "CallerContract",
+    "CheckContract",
+    "CliCommandContract",
+    "ClockContract",
+    "Contract",
+    "DatabaseContract",
+    "EmbedderContract",
+    "EventSinkContract",
+    "ExperimentContract",
+    "Fault",
+    "GuardContract",
+    "HttpRouteContract",
+    "JobContract",
+    "JournalContract",
+    "KnowledgeStoreContract",
+    "ManualClock",
+    "MemoryStateStore",
+    "MetricSinkContract",
+    "ModelProviderContract",
+    "PanelContract",
+    "PluginContract",
+    "PromotionPolicyContract",
+    "PromptPackContract",
+    "RecordReaderContract",
+    "RetrieverContract",
+    "RouterContract",
+    "SchedulerContract",
+    "ScriptedProvider",
+    "SessionStoreContract",
+    "StateStoreContract",
+    "SummarizerContract",
+    "ToolContract",
+    "deployment",
+    "entry_point",
+    "law",
+    "make_turn",
+    "scripted_application",
+]
+
+# Imported when they are asked for: pytest and Hypothesis load this package in every run, also of
+# tests that have nothing to do with CoE.
+_HOMES = {
+    "ManualClock": "clock",
+    "AgentContract": "contracts.agent",
+    "AgentProtocolContract": "contracts.agent",
+    "AlertRuleContract": "contracts.alert_rule",
+    "AttemptPolicyContract": "contracts.attempt",
+    "AuthenticatorContract": "contracts.authenticator",
+    "CallerContract": "contracts.caller",
+    "EmbedderContract": "contracts.caller",
+    "CheckContract": "contracts.check",
+    "CliCommandContract": "contracts.cli_command",
+    "ClockContract": "contracts.clock",
+    "DatabaseContract": "contracts.database",
+    "ExperimentContract": "contracts.experiment",
+    "GuardContract": "contracts.guard",
+    "HttpRouteContract": "contracts.http_route",
+    "JobContract": "contracts.job",
+    "JournalContract": "contracts.journal",
+    "RecordReaderContract": "contracts.journal",
+    "SessionStoreContract": "contracts.journal",
+    "KnowledgeStoreContract": "contracts.knowledge",
+    "Contract": "contracts.law",
+    "law": "contracts.law",
+    "PanelContract": "contracts.panel",
+    "PluginContract": "contracts.plugin",
+    "PromotionPolicyContract": "contracts.promotion",
+    "PromptPackContract": "contracts.prompt",
+    "ModelProviderContract": "contracts.provider",
+    "RetrieverContract": "contracts.retriever",
+    "RouterContract": "contracts.router",
+    "SchedulerContract": "contracts.scheduler",
+    "AlertSinkContract": "contracts.sink",
+    "EventSinkContract": "contracts.sink",
+    "MetricSinkContract": "contracts.sink",
+    "StateStoreContract": "contracts.state",
+    "SummarizerContract": "contracts.summarizer",
+    "ToolContract": "contracts.tool",
+    "deployment": "deployment",
+    "entry_point": "deployment",
+    "MemoryStateStore": "memory",
+    "Fault": "scripted",
+    "ScriptedProvider": "scripted",
+    "make_turn": "turn",
+    "scripted_application": "turn",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module."""
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,1 @@
+"""Contract suites: one per extension point and service."""
