@@ -12,13 +12,14 @@ from attrs import field, frozen
 
 from coe_core.admission import Ask
 from coe_core.answer import collect
-from coe_core.error import InvalidField
+from coe_core.error import CoeError, InvalidField
 from coe_core.event import Admitted, AttemptStarted, Delta, Event, TurnEnded, TurnFailed
 from coe_core.http import HttpRequest, HttpResponse
 from coe_core.identity import SessionId
 from coe_core.message import Json
 from coe_core.model import Chunk
 from coe_core.request import ChatRequest
+from coe_core.settings import nearest
 from coe_server import idempotency
 from coe_server.wire import (
     DONE,
@@ -26,6 +27,7 @@ from coe_server.wire import (
     completion_body,
     delta_body,
     dumps,
+    error_response,
     event,
     head,
     turn_headers,
@@ -38,19 +40,13 @@ SESSION_HEADER = "x-coe-session"
 SESSION_ID = re.compile(r"[!-~]{1,256}")
 
 
-def _only_params(_: object, __: object, others: Mapping[str, Json]) -> None:
-    for name in others:
-        msg = f"there is no {name!r} in it, only 'params'"
-        raise ValueError(msg)
-
-
 @frozen(kw_only=True)
 class CoeOptions:
     """What a client asks of CoE itself, beside what it asks of the model."""
 
     params: Mapping[str, Json] = field(factory=dict)
     """Values of parameters for this request alone."""
-    extra: Mapping[str, Json] = field(factory=dict, validator=_only_params)
+    extra: Mapping[str, Json] = field(factory=dict, metadata={"schema": False})
 
 
 @frozen(kw_only=True)
@@ -62,6 +58,15 @@ class ChatBody(ChatRequest):
     def request(self) -> ChatRequest:
         """Return what concerns the model."""
         return ChatRequest(**{name: getattr(self, name) for name in _REQUEST_FIELDS})
+
+    def params(self) -> Mapping[str, Json]:
+        """Return the values of parameters. Raises `InvalidField` for whatever else is asked."""
+        if self.coe is None:
+            return {}
+        for name in self.coe.extra:
+            hint = nearest(name, ["params"])
+            raise InvalidField(f"coe has no field {name!r}{hint}", param=f"coe.{name}")
+        return self.coe.params
 
 
 _REQUEST_FIELDS = tuple(attribute.name for attribute in attrs.fields(ChatRequest))
@@ -75,7 +80,7 @@ async def complete_chat(request: HttpRequest) -> HttpResponse:
         principal=request.principal,
         session_id=session_id(request.headers, body.metadata),
         headers=request.headers,
-        params=body.coe.params if body.coe is not None else {},
+        params=body.params(),
     )
     events = idempotency.run(request, ask)
     admitted = await anext(events)
@@ -86,7 +91,7 @@ async def complete_chat(request: HttpRequest) -> HttpResponse:
         options = body.stream_options
         frames = Frames(admitted, include_usage=options is not None and options.include_usage)
         return HttpResponse(content_type=SSE, body=frames.of(events), headers=headers)
-    return await _whole(admitted, events, headers)
+    return await _whole(request, admitted, events, headers)
 
 
 def session_id(headers: Mapping[str, str], metadata: Mapping[str, Json] | None) -> SessionId | None:
@@ -103,9 +108,14 @@ def session_id(headers: Mapping[str, str], metadata: Mapping[str, Json] | None) 
     return SessionId(named)
 
 
-async def _whole(admitted: Admitted, events: Events, headers: Mapping[str, str]) -> HttpResponse:
-    async with aclosing(events):
-        answer = await collect(_resumed(admitted, events))
+async def _whole(
+    request: HttpRequest, admitted: Admitted, events: Events, headers: Mapping[str, str]
+) -> HttpResponse:
+    try:
+        async with aclosing(events):
+            answer = await collect(_resumed(admitted, events))
+    except CoeError as error:
+        return error_response(error, request.request_id, headers)
     return HttpResponse(body=dumps(completion_body(answer)), headers=headers)
 
 

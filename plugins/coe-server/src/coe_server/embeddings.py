@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 from attrs import field, frozen
 from attrs.validators import ge, min_len, optional
 
+from coe_core.codec import structure
 from coe_core.error import InvalidField
 from coe_core.http import HttpRequest, HttpResponse
 from coe_core.message import Json
@@ -20,12 +21,22 @@ INPUT = (
 )
 
 
+TEXT = {"type": "string", "minLength": 1}
+TOKENS = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
+INPUT_SCHEMAS = (
+    TEXT,
+    {"type": "array", "items": TEXT, "minItems": 1},
+    TOKENS,
+    {"type": "array", "items": TOKENS, "minItems": 1},
+)
+
+
 @frozen(kw_only=True)
 class EmbeddingBody:
     """What a client sends."""
 
     model: str = field(validator=min_len(1))
-    input: Json
+    input: Json = field(metadata={"schema": {"anyOf": INPUT_SCHEMAS}})
     """A text, a list of texts, a list of token numbers, or a list of such lists."""
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = field(default=None, validator=optional(ge(1)))
@@ -62,11 +73,9 @@ def _texts(value: Json) -> tuple[str, ...]:
 
 
 def _tokens(value: Json) -> tuple[tuple[int, ...], ...]:
-    rows = [value] if isinstance(value, list) and all(type(v) is int for v in value) else value
-    if isinstance(rows, list) and all(map(_is_row, rows)):
-        return tuple(map(tuple, rows))
-    return ()
-
-
-def _is_row(row: Sequence[Json]) -> bool:
-    return isinstance(row, list) and row != [] and all(type(number) is int for number in row)
+    rows = value if isinstance(value, list) and all(isinstance(v, list) for v in value) else [value]
+    try:
+        tokens = structure(rows, tuple[tuple[int, ...], ...])
+    except Exception:
+        return ()
+    return tokens if all(tokens) else ()

@@ -21,7 +21,7 @@ from coe_core.application import Application
 from coe_core.error import BodyTooLarge, CoeError, SlowRequest
 from coe_core.http import Handler, HttpRequest, HttpResponse
 from coe_server.admission import CREDENTIAL_HEADERS, admit
-from coe_server.wire import COMMENT, JSON, SSE, dumps, error_body, error_headers, event
+from coe_server.wire import COMMENT, SSE, error_body, error_response, event
 
 if TYPE_CHECKING:
     from coe_server.gateway import Gateway, Receive, Scope, Send
@@ -238,16 +238,16 @@ class Exchange:
             return
         if error.status >= SERVER_FAULT:
             logger.bind(request_id=self.request_id, code=error.code).warning("a request failed")
-        body = error_body(error, self.request_id)
         if self._comment is not None:
             await self._comment
         if not self._started:
             self._is_stream = False
-            self._headers = {**self._headers, **error_headers(error)}
-            await self._whole(error.status, JSON, dumps(body))
+            response = error_response(error, self.request_id, self._headers)
+            await self._respond(response)
         elif self._is_stream:
             self._ended = True
-            await self.send({"type": "http.response.body", "body": event(body)})
+            told = event(error_body(error, self.request_id))
+            await self.send({"type": "http.response.body", "body": told})
 
     async def _after_cancel(self) -> None:
         if self._task is not None:

@@ -21,21 +21,6 @@ from coe_server.responses.request import ResponseRequest
 from coe_server.responses.response import Response
 from coe_server.settings import Settings
 
-IDEMPOTENCY = {
-    "Idempotency-Key": "The same request under the same key gets the same answer for 24 hours.",
-}
-SESSION = {"X-CoE-Session": "The session that the turn belongs to."}
-TURN_HEADERS = {
-    "x-coe-turn": "The turn's id.",
-    "x-coe-session": "The session's id.",
-    "x-ratelimit-limit-requests": "Requests per minute, if the group has a limit.",
-    "x-ratelimit-remaining-requests": "What is left of them.",
-    "x-ratelimit-reset-requests": "When all of them are there again.",
-    "x-ratelimit-limit-tokens": "Tokens per minute, if the group has a limit.",
-    "x-ratelimit-remaining-tokens": "What is left of them.",
-    "x-ratelimit-reset-tokens": "When all of them are there again.",
-}
-
 ROUTES = (
     HttpRoute(
         method="POST",
@@ -45,8 +30,8 @@ ROUTES = (
         request=ChatBody,
         response=shape.Completion,
         streams=True,
-        headers=IDEMPOTENCY | SESSION,
-        response_headers=TURN_HEADERS,
+        headers=shape.TurnHeaders,
+        response_headers=shape.AnswerHeaders,
     ),
     HttpRoute(
         method="POST",
@@ -56,8 +41,8 @@ ROUTES = (
         request=ResponseRequest,
         response=Response,
         streams=True,
-        headers=IDEMPOTENCY | SESSION,
-        response_headers=TURN_HEADERS,
+        headers=shape.TurnHeaders,
+        response_headers=shape.AnswerHeaders,
     ),
     HttpRoute(
         method="GET",
@@ -73,7 +58,7 @@ ROUTES = (
         summary="Embed texts",
         request=EmbeddingBody,
         response=shape.EmbeddingList,
-        headers=IDEMPOTENCY,
+        headers=shape.KeyHeader,
     ),
     HttpRoute(
         method="GET",

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Mapping
 
 import msgspec
 
 from coe_core.answer import Answer
 from coe_core.budget import RateLimits
 from coe_core.error import CoeError
+from coe_core.http import HttpResponse
 from coe_core.message import Json, Message, ToolCall
 from coe_core.model import Chunk, Model, ToolCallDelta, Usage, Vectors
 from coe_core.turn import Turn
 
-JSON = "application/json"
 SSE = "text/event-stream"
 DONE = b"data: [DONE]\n\n"
 COMMENT = b": the model is still at work\n\n"
@@ -43,14 +44,17 @@ def error_body(error: CoeError, request_id: str) -> Json:
     }
 
 
-def error_headers(error: CoeError) -> dict[str, str]:
-    """Say when to come again, and by which method."""
-    headers = {}
+def error_response(
+    error: CoeError, request_id: str, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
+    """Answer with an error; says when to come again, and by which method."""
+    named = dict(headers or {})
     if error.retry_after_s is not None:
-        headers["retry-after"] = str(math.ceil(error.retry_after_s))
+        named["retry-after"] = str(math.ceil(error.retry_after_s))
     if allow := getattr(error, "allow", None):
-        headers["allow"] = allow
-    return headers
+        named["allow"] = allow
+    body = dumps(error_body(error, request_id))
+    return HttpResponse(status=error.status, body=body, headers=named)
 
 
 def turn_headers(turn: Turn, limits: RateLimits | None) -> dict[str, str]:
