@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from coe_core.testing.contracts.state import StateStoreContract
     from coe_core.testing.contracts.summarizer import SummarizerContract
     from coe_core.testing.contracts.tool import ToolContract
-    from coe_core.testing.deployment import deployment, entry_point
+    from coe_core.testing.host import deployment, entry_point
     from coe_core.testing.memory import MemoryStateStore
     from coe_core.testing.scripted import Fault, ScriptedProvider
     from coe_core.testing.turn import make_turn, scripted_application
@@ -141,8 +141,8 @@ _HOMES = {
     "StateStoreContract": "contracts.state",
     "SummarizerContract": "contracts.summarizer",
     "ToolContract": "contracts.tool",
-    "deployment": "deployment",
-    "entry_point": "deployment",
+    "deployment": "host",
+    "entry_point": "host",
     "MemoryStateStore": "memory",
     "Fault": "scripted",
     "ScriptedProvider": "scripted",

@@ -12,7 +12,7 @@ import attrs
 from coe_core.docstring import field_docs
 from coe_core.plugin import API_VERSION, settings_class
 from coe_core.testing.contracts.law import Contract, law
-from coe_core.testing.deployment import deployment
+from coe_core.testing.host import deployment
 
 HEAVY = (
     *("aiohttp", "daft", "lancedb", "litellm", "llama_cpp", "numpy", "openai", "pandas"),

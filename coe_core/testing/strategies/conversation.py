@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from hypothesis import strategies as st
@@ -96,7 +97,7 @@ def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
     """Messages in an order that a model accepts; the last one is the user's or a tool's."""
     opening = draw(st.lists(_said("system"), max_size=1))
     middle: list[Message] = []
-    for _ in range(draw(st.integers(0, 1))):
+    for _ in range(draw(st.sampled_from([0, 0, 1]))):
         middle.append(draw(_said("user")))
         middle.extend(draw(st.one_of(st.just(()), exchanges())))
         middle.append(draw(_said("assistant")))
@@ -119,14 +120,18 @@ def tool_definitions() -> SearchStrategy[ToolDefinition]:
     )
 
 
+@cache
+def _tools() -> SearchStrategy[list[ToolDefinition]]:
+    name = attrgetter("function.name")
+    return st.lists(tool_definitions(), min_size=1, max_size=2, unique_by=name)
+
+
 @st.composite
 def chat_requests(
     draw: st.DrawFn, model: SearchStrategy[str] | None = None, *, choices: int = 2
 ) -> ChatRequest:
     """Requests for a chat completion of at most `choices` choices."""
-    tools = draw(
-        st.lists(tool_definitions(), max_size=2, unique_by=lambda tool: tool.function.name)  # type: ignore[union-attr]
-    )
+    tools = draw(st.just([]) | _tools())
     stream = draw(st.booleans())
     return ChatRequest(
         model=draw(names() if model is None else model),
