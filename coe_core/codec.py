@@ -55,6 +55,15 @@ def _strict(kind: type, *also: type) -> Hook:
     return structure
 
 
+def _integer(value: Any, _: Any) -> int:
+    """Take 1.0 as well: to JSON it is the same number."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    if type(value) is not int:
+        raise _expected([int], value)
+    return value
+
+
 def _literal(value: Any, kind: Any) -> Any:
     choices = get_args(kind)
     if type(value) is str and value in choices:
@@ -92,7 +101,9 @@ def _json_kinds(member: Any) -> tuple[type, ...]:
     origin = get_origin(member) or member
     if origin is float:
         return (float, int)
-    if origin in (str, int, bool):
+    if origin is int:
+        return (int, float)
+    if origin in (str, bool):
         return (origin,)
     if origin is Decimal:
         return (str, int, float)
@@ -267,8 +278,9 @@ def make_converter() -> Converter:
     made.register_structure_hook_factory(_is_tuple, lambda kind: _tuple_factory(kind, made))
     made.register_structure_hook_factory(_is_mapping, lambda kind: _mapping_factory(kind, made))
     made.register_structure_hook_func(_is_literal, _literal)
-    for kind, also in ((str, ()), (bool, ()), (int, ()), (float, (int,))):
+    for kind, also in ((str, ()), (bool, ()), (float, (int,))):
         made.register_structure_hook(kind, _strict(kind, *also))
+    made.register_structure_hook(int, _integer)
     made.register_structure_hook(Decimal, _decimal)
     made.register_unstructure_hook(Decimal, str)
     made.register_structure_hook(datetime, _datetime)

@@ -70,7 +70,7 @@ Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 @frozen(kw_only=True)
 class HttpRoute:
     """A route: `{name}` in `path` takes one segment. `request` and `response` are attrs classes,
-    from which `/openapi.json` is made; `role` None means that no key is asked for.
+    of the bodies, from which `/openapi.json` is made; `role` None means that no key is asked for.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -82,12 +82,12 @@ class HttpRoute:
     response: type[Any] | None = None
     streams: bool = False
     """Whether the response may also be `text/event-stream`."""
-    query: Mapping[str, str] = field(factory=dict)
-    """Query parameters that the route reads, all optional, with what each means."""
-    headers: Mapping[str, str] = field(factory=dict)
-    """Request headers that the route reads, all optional, with what each means."""
-    response_headers: Mapping[str, str] = field(factory=dict)
-    """Headers that a successful response may carry, with what each means."""
+    query: type[Any] | None = None
+    """An attrs class of the query parameters that the route reads."""
+    headers: type[Any] | None = None
+    """An attrs class of the headers that the route reads; `x_name` stands for `x-name`."""
+    response_headers: type[Any] | None = None
+    """An attrs class of the headers that a successful response carries."""
     name: str = ""
 
     def __attrs_post_init__(self) -> None:

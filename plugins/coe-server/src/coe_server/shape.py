@@ -1,0 +1,252 @@
+"""The shapes of the answers that `wire` writes, for `/openapi.json`.
+
+Upstreams' own fields, which are passed on, come beside those that are named here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen
+from attrs.validators import matches_re, max_len, min_len, optional
+
+from coe_core.message import Json
+from coe_server.chat import SESSION_ID
+from coe_server.idempotency import LONGEST_KEY
+
+
+@frozen(kw_only=True)
+class KeyHeader:
+    """What a client may say of a request that it may send again."""
+
+    idempotency_key: str | None = field(
+        default=None, validator=optional([min_len(1), max_len(LONGEST_KEY)])
+    )
+    """The same request under the same key gets the same answer for 24 hours."""
+
+
+@frozen(kw_only=True)
+class TurnHeaders(KeyHeader):
+    """What a client may say of a turn."""
+
+    x_coe_session: str | None = field(default=None, validator=optional(matches_re(SESSION_ID)))
+    """The session that the turn belongs to; without it, one of its own."""
+
+
+@frozen(kw_only=True)
+class AnyHeaders:
+    """What is said of every response."""
+
+    x_request_id: str
+    """The request's id, also in the server's log."""
+
+
+@frozen(kw_only=True)
+class ErrorHeaders(AnyHeaders):
+    """What is said of an error."""
+
+    retry_after: str | None = None
+    """Seconds after which another try may succeed."""
+    allow: str | None = None
+    """The methods that the path takes, beside the status 405."""
+
+
+@frozen(kw_only=True)
+class Error:
+    """What was wrong, and what to do."""
+
+    message: str
+    """For the person who sees it."""
+    type: str
+    param: str | None
+    """The path of the field at fault."""
+    code: str
+    """Stable: decide by it."""
+    request_id: str
+
+
+@frozen(kw_only=True)
+class ErrorBody:
+    """An error."""
+
+    error: Error
+
+
+@frozen(kw_only=True)
+class AnswerHeaders(AnyHeaders):
+    """What is said of a turn, and of the group's rates where it has limits."""
+
+    x_coe_turn: str
+    """The turn's id."""
+    x_coe_session: str
+    """The session's id."""
+    x_ratelimit_limit_requests: str | None = None
+    """Requests per minute."""
+    x_ratelimit_remaining_requests: str | None = None
+    """What is left of them."""
+    x_ratelimit_reset_requests: str | None = None
+    """When all of them are there again, `1.500s`."""
+    x_ratelimit_limit_tokens: str | None = None
+    """Tokens per minute."""
+    x_ratelimit_remaining_tokens: str | None = None
+    """What is left of them."""
+    x_ratelimit_reset_tokens: str | None = None
+    """When all of them are there again, `1.500s`."""
+
+
+@frozen(kw_only=True)
+class CalledFunction:
+    """The function that the model calls."""
+
+    name: str
+    arguments: str
+    """JSON, as the model wrote it."""
+
+
+@frozen(kw_only=True)
+class AnsweredToolCall:
+    """A call that the client is asked for."""
+
+    id: str
+    type: str
+    function: CalledFunction
+
+
+@frozen(kw_only=True)
+class AnswerMessage:
+    """What the model says."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None
+    tool_calls: tuple[AnsweredToolCall, ...] = ()
+
+
+@frozen(kw_only=True)
+class AnswerChoice:
+    """One of the answers."""
+
+    index: int
+    message: AnswerMessage
+    finish_reason: str
+
+
+@frozen(kw_only=True)
+class PromptTokens:
+    """Of the prompt's tokens."""
+
+    cached_tokens: int
+
+
+@frozen(kw_only=True)
+class CompletionTokens:
+    """Of the answer's tokens."""
+
+    reasoning_tokens: int
+
+
+@frozen(kw_only=True)
+class CompletionUsage:
+    """The tokens of the attempts that made the answer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokens
+    completion_tokens_details: CompletionTokens
+
+
+@frozen(kw_only=True)
+class Completion:
+    """A chat completion."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    """In Unix seconds."""
+    model: str
+    """The alias that answered."""
+    choices: tuple[AnswerChoice, ...]
+    usage: CompletionUsage
+
+
+@frozen(kw_only=True)
+class Embedding:
+    """One vector."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: str | tuple[float, ...]
+    """Numbers, or float32 in little-endian order in base64."""
+
+
+@frozen(kw_only=True)
+class EmbeddingUsage:
+    """The tokens that were read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+@frozen(kw_only=True)
+class EmbeddingList:
+    """Vectors, in the order of the input."""
+
+    object: Literal["list"]
+    data: tuple[Embedding, ...]
+    model: str
+    usage: EmbeddingUsage
+
+
+@frozen(kw_only=True)
+class ModelCard:
+    """A name that `model` may have."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    """The provider."""
+
+
+@frozen(kw_only=True)
+class ModelList:
+    """Every name that `model` may have."""
+
+    object: Literal["list"]
+    data: tuple[ModelCard, ...]
+
+
+@frozen(kw_only=True)
+class Liveness:
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+@frozen(kw_only=True)
+class Problem:
+    """What does not work, and what to do."""
+
+    plugin: str
+    stage: str
+    text: str
+    mend: str
+
+
+@frozen(kw_only=True)
+class Readiness:
+    """Turns are taken."""
+
+    status: Literal["ready"]
+    problems: tuple[Problem, ...]
+
+
+@frozen(kw_only=True)
+class Document:
+    """An OpenAPI document."""
+
+    openapi: str
+    info: Json
+    paths: Json
+    components: Json
