@@ -1,11 +1,12 @@
 from collections.abc import AsyncIterator, Sequence
 
+from coe_models_openai.options import Options
+from coe_models_openai.provider import OpenAIProvider
+
 from coe_core.contract import ModelProvider
 from coe_core.model import Model
 from coe_core.testing.contracts.provider import ModelProviderContract
 from coe_core.testing.upstream import Upstream
-from coe_models_openai.options import Options
-from coe_models_openai.provider import OpenAIProvider
 
 
 class TestOpenAIProvider(ModelProviderContract):
