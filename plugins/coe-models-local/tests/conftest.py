@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -26,6 +27,44 @@ def gguf() -> Path:
     return pull(print)
 
 
+TOOL_TEMPLATE = r"""
+{%- if tools %}
+{{- '<|im_start|>system\nYou may call functions:\n<tools>' }}
+{%- for tool in tools %}{{- '\n' }}{{- tool | tojson }}{%- endfor %}
+{{- '\n</tools>\nFor each call, return an object with name and arguments:\n' }}
+{{- '<tool_call>\n{"name": <name>, "arguments": <arguments>}\n</tool_call><|im_end|>\n' }}
+{%- endif %}
+{%- for message in messages %}
+{%- if message.role == 'assistant' and message.tool_calls %}
+{{- '<|im_start|>assistant' }}
+{%- if message.content %}{{- '\n' + message.content }}{%- endif %}
+{%- for call in message.tool_calls %}
+{{- '\n<tool_call>\n{"name": "' + call.function.name + '", "arguments": ' }}
+{{- call.function.arguments | tojson }}{{- '}\n</tool_call>' }}
+{%- endfor %}{{- '<|im_end|>\n' }}
+{%- elif message.role == 'tool' %}
+{{- '<|im_start|>user\nResult: ' + message.content + '<|im_end|>\n' }}
+{%- else %}{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
+{%- endif %}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"""
+
+
+@pytest.fixture(scope="session")
+def tool_gguf(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model with a template that has a place for tools."""
+    old = gguf.read_bytes()
+    key = b"tokenizer.chat_template"
+    start = old.index(key) + len(key) + 4  # after the type comes the length
+    (length,) = struct.unpack_from("<Q", old, start)
+    template = TOOL_TEMPLATE.encode()
+    # A comment fills it up, so that the tensors behind it stay aligned to 32 bytes.
+    comment = b"{#" + b" " * (32 + (length - len(template) - 4) % 32) + b"#}"
+    new = struct.pack("<Q", len(comment + template)) + comment + template
+    path = tmp_path_factory.mktemp("tools") / "model.gguf"
+    path.write_bytes(old[:start] + new + old[start + 8 + length :])
+    return path
+
+
 @pytest.fixture(autouse=True, scope="session")
 def runtime() -> Iterator[None]:
     """A folder for sockets, with a short path, where no other server's model process is."""
@@ -35,7 +74,7 @@ def runtime() -> Iterator[None]:
 
 
 @pytest.fixture
-async def make(gguf: Path) -> AsyncIterator[Make]:  # noqa: ARG001 -- the file must be there
+async def make(gguf: Path) -> AsyncIterator[Make]:
     """A function that makes providers, closed after the test."""
     async with AsyncExitStack() as stack:
 

@@ -140,6 +140,31 @@ async def test_left_to_itself_it_answers_in_text(ask: Any) -> None:
     assert answer.text
 
 
+def added(a: int, b: int) -> list[dict[str, Any]]:
+    arguments = json.dumps({"a": a, "b": b})
+    call = {"id": f"{a}", "type": "function", "function": {"name": "add", "arguments": arguments}}
+    return [
+        {"role": "user", "content": f"Add {a} and {b}"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": f"{a}", "content": f"{a + b}"},
+    ]
+
+
+async def test_a_model_that_knows_tools_calls_them_by_itself(ask: Any, tool_gguf: Path) -> None:
+    messages = [*added(1, 2), *added(5, 9), *added(4, 4), *added(17, 25)[:1]]
+    answer = await ask("", path=tool_gguf, messages=messages, tools=[ADD], temperature=0)
+    name, arguments = answer.call
+    assert (name, json.loads(arguments)) == ("add", {"a": 17, "b": 25})
+    assert answer.finish_reason == "tool_calls"
+
+
+async def test_a_model_that_knows_tools_makes_a_call_that_is_insisted_on(
+    ask: Any, tool_gguf: Path
+) -> None:
+    answer = await ask("How are you?", path=tool_gguf, tools=[ADD], tool_choice="required")
+    assert answer.call[0] == "add"
+
+
 async def test_a_prompt_that_is_too_long_is_refused(ask: Any) -> None:
     with pytest.raises(ContextTooLong, match="2048"):
         await ask("word " * 5000)

@@ -12,6 +12,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | texts,
     lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+    max_leaves=8,
 )
 
 

@@ -61,7 +61,9 @@ def check(request: ChatRequest) -> None:
 
 @frozen
 class NativeDialect:
-    """For a model whose template has a place for tools: llama.cpp writes and reads the calls."""
+    """For a model whose template has a place for tools, and that may call them or not: llama.cpp
+    writes and reads the calls.
+    """
 
     request: ChatRequest
     sampling: Mapping[str, Json]
@@ -73,13 +75,7 @@ class NativeDialect:
         body["messages"] = [unstructure(message) for message in request.messages]
         if not request.tools or request.tool_choice == "none":
             return body | _constraint(request)
-        tools = request.tools
-        if insists(request):
-            # llama.cpp knows no named choice, but it knows a choice of one.
-            wanted = candidates(request)
-            tools = tuple(tool for tool in tools if tool.function in wanted)
-        body["tools"] = [unstructure(tool) for tool in tools]
-        body["tool_choice"] = "required" if insists(request) else "auto"
+        body["tools"] = [unstructure(tool) for tool in request.tools]
         if request.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = request.parallel_tool_calls
         if request.response_format is not None:
@@ -93,8 +89,10 @@ class NativeDialect:
 
 @frozen
 class PlainDialect:
-    """For a model that knows nothing of tools: what they said becomes text, and a call that the
-    client insists on is written under the grammar of its arguments.
+    """For a model that knows nothing of tools: what they said becomes text.
+
+    And for a call that the client insists on, whatever the model knows: it is written under the
+    grammar of its arguments. llama.cpp's own `required` leaves the model free not to call.
     """
 
     request: ChatRequest

@@ -19,7 +19,7 @@ from coe_models_local import dialect, gguf
 from coe_models_local.bundle import BUNDLE, CHAT, FAST, QUALITY, chat_path
 from coe_models_local.dialect import NativeDialect, PlainDialect
 from coe_models_local.embedder import LocalEmbedder, load_fast, load_quality
-from coe_models_local.process import ChatProcess, Line
+from coe_models_local.process import ChatProcess
 from coe_models_local.spec import Spec
 
 BUNDLED_SAMPLING: Mapping[str, Json] = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1}
@@ -79,9 +79,15 @@ class LocalProvider:
         """Answer in the model's own process, always streaming."""
         dialect.check(request)
         spec, sampling = self._spec(model)
+        call = await self._choose(request) if dialect.insists(request) else None
         process = self._processes.setdefault(spec, ChatProcess(spec))
         async with process.line() as line:
-            tongue = await self._tongue(line, request, sampling)
+            is_native = line.takes_tools and call is None
+            tongue = (
+                NativeDialect(request, sampling)
+                if is_native
+                else PlainDialect(request, sampling, call)
+            )
             body = await asyncio.to_thread(tongue.body)
             async with aclosing(line.ask(request.user or "", body)) as frames:
                 async for frame in frames:
@@ -128,19 +134,10 @@ class LocalProvider:
         )
         return spec, {} if own_path else BUNDLED_SAMPLING
 
-    async def _tongue(
-        self, line: Line, request: ChatRequest, sampling: Mapping[str, Json]
-    ) -> dialect.Dialect:
-        if line.takes_tools:
-            return NativeDialect(request, sampling)
-        call = await self._choose(request) if dialect.insists(request) else None
-        return PlainDialect(request, sampling, call)
-
     async def _choose(self, request: ChatRequest) -> FunctionDefinition:
         """Choose the function nearest to what the user said.
 
-        A model too small to know of tools takes the first one whatever is asked; the embedder does
-        not.
+        Small models take the first one whatever is asked; the embedder does not.
         """
         functions = dialect.candidates(request)
         if len(functions) == 1:

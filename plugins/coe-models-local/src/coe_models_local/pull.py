@@ -54,7 +54,8 @@ def installer() -> tuple[str, list[str]]:
     if importlib.util.find_spec("pip") is not None:
         pip = [sys.executable, "-m", "pip"]
     elif uv := shutil.which("uv"):
-        return "uv", [uv, "pip", "install", "--python", sys.executable]
+        # A link would let whatever damages the file damage uv's cache too, which it trusts.
+        return "uv", [uv, "pip", "install", "--python", sys.executable, "--link-mode", "copy"]
     elif found := shutil.which("pip") or shutil.which("pip3"):
         pip = [found]
     else:
