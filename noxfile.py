@@ -173,9 +173,12 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Check the documentation alone: snippets run, the reference matches the code."""
+    """Check the documentation alone; `--write` first writes the reference anew from the code."""
     make_venv(session)
-    run(session, "pytest", "tests/docs", *session.posargs)
+    arguments = [argument for argument in session.posargs if argument != "--write"]
+    if arguments != session.posargs:
+        run(session, "python", "docs/generate.py")
+    run(session, "pytest", "tests/docs", *arguments)
 
 
 @nox.session
@@ -199,13 +202,19 @@ def clients(session: nox.Session) -> None:
 
 
 @nox.session
+def wheels(session: nox.Session) -> None:
+    """Build every distribution into dist/."""
+    make_venv(session)
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    for folder in members().values():
+        uv(session, "build", "--no-build-isolation", "-p", VENV, "--out-dir", ROOT / "dist", folder)
+
+
+@nox.session
 def package(session: nox.Session) -> None:
     """Build each wheel, install it alone in a clean environment, load it, run its suite."""
-    make_venv(session)
+    wheels(session)
     dist = ROOT / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
-    for folder in members().values():
-        uv(session, "build", "--no-build-isolation", "-p", VENV, "--out-dir", dist, folder)
     (core,) = dist.glob("coe_core-*.whl")
     load = "import coe_core, importlib.metadata as m; "
     load += "[plugin.load() for plugin in m.entry_points(group='coe.plugins')]"
@@ -218,6 +227,7 @@ def package(session: nox.Session) -> None:
         uv(session, *install, f"coe-core[testing] @ {core.as_uri()}", "--group", "dev")
         suite = ROOT / "tests" / "core" if folder == ROOT else folder / "tests"
         session.run(clean / BIN / "pytest", suite, *session.posargs)
+    run(session, "pytest", "-m", "network", *session.posargs)
 
 
 @nox.session

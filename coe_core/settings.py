@@ -113,8 +113,11 @@ class PriceTable:
     """`[models.ALIAS.price]`: US dollars per million tokens."""
 
     input: Decimal
+    """Of what the model reads."""
     output: Decimal = Decimal(0)
+    """Of what the model writes."""
     cached_input: Decimal | None = None
+    """Of what the upstream reads from its cache; the same as `input` if left out."""
 
     def price(self) -> Price:
         """Return the price."""
@@ -126,13 +129,17 @@ class ModelTable:
     """`[models.ALIAS]`: the keys that every provider has; the others are the provider's own."""
 
     provider: str
+    """The provider that serves it: the name of the plugin's component, `openai` say."""
     model: str | None = None
     """The provider's name for the model; the alias if left out."""
     capability: Capability = "chat"
-    """`chat` or `embedding`."""
+    """What it is for."""
     price: PriceTable | None = None
+    """What it costs; the provider's own price if left out. An unknown price is never zero."""
     context_tokens: int | None = None
+    """How much it takes, prompt and answer together: stored history is cut to fit."""
     max_output_tokens: int | None = None
+    """The longest answer, to be reserved for when the client sets no limit."""
     options: Mapping[str, Json] = field(factory=dict, metadata={"rest": True})
 
 
@@ -143,6 +150,7 @@ class PluginTable:
     """
 
     enabled: bool = True
+    """Whether it is in use; one that is not is never imported."""
     components: Mapping[str, bool] = field(factory=dict)
     """`"routers.keyword" = false` switches one component off."""
     options: Mapping[str, Json] = field(factory=dict, metadata={"rest": True})

@@ -1,0 +1,67 @@
+"""Every page does what it says."""
+
+import re
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from .conftest import ROOT
+from .page import Reader
+
+WRITTEN = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "CONTRIBUTING.md"]
+WRITTEN += [ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+"""Followed in an environment of their own: test_tutorials.py."""
+GENERATED = sorted((ROOT / "docs" / "reference").glob("*.md"))
+FOLLOWED = [page for page in WRITTEN if page not in [*TUTORIALS, *GENERATED]]
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", FOLLOWED, ids=name)
+def test_page_can_be_followed(page: Path, reader: Reader) -> None:
+    reader.follow(page)
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        aim = (page.parent / path).resolve() if path else page
+        assert aim.exists(), target
+        assert not anchor or anchor in anchors(aim), target
+
+
+def test_every_page_is_linked_from_the_index() -> None:
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / target.partition("#")[0]).resolve() for target in links(index)}
+    adrs = ROOT / "docs" / "adr"
+    linked |= {(adrs / target).resolve() for target in links(adrs / "README.md")}
+    assert {page for page in (ROOT / "docs").rglob("*.md") if page != index} <= linked
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=name)
+def test_names_no_place_of_one_machine(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"/work/|/root/|/home/\w", text)
+
+
+def links(page: Path) -> list[str]:
+    found = []
+    for token in MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8")):
+        for child in token.children or []:
+            href = str(child.attrGet("href") or "")
+            if href and not re.match(r"\w+:", href):
+                found.append(href)
+    return found
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-").strip("-")
+        for heading in headings
+    }
