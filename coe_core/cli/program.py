@@ -15,6 +15,7 @@ from loguru import logger
 
 from coe_core.cli.frame import Frame, with_common_options
 from coe_core.error import CoeError, SettingsError, StartRefused
+from coe_core.settings import nearest
 
 OWN_COMMANDS: Mapping[str, str] = {
     name: f"coe_core.cli.{name}" for name in ("chat", "config", "doctor", "init", "plugins")
@@ -60,7 +61,9 @@ class Program(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            raise click.UsageError(f"{error.message} {_hidden(ctx.obj)}".strip(), ctx) from error
+            hint = nearest(args[0], self.list_commands(ctx))
+            why = f"no command {args[0]!r}{hint}. {_hidden(ctx.obj)}"
+            raise click.UsageError(why.strip(), ctx) from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Say which commands may be missing, and why."""

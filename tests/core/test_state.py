@@ -16,6 +16,7 @@ from coe_core.error import Conflict, StartRefused, Unavailable
 from coe_core.message import Json
 from coe_core.service import StateStore, Versioned
 from coe_core.state import SqliteStateStore
+from coe_core.testing import StateStoreContract
 
 KEYS = st.sampled_from(["", "a", "a/b", "a/b/c", "a/ㄱ", "a/가", "a/나", "a%", "A/b", "b", "키/😀"])
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=5)
@@ -232,3 +233,28 @@ async def test_a_file_of_no_use_is_one_clear_error(
     path = make(tmp_path)
     with pytest.raises(StartRefused, match=r"state file .* cannot be used: .*; make its folder"):
         await SqliteStateStore(path).open()
+
+
+async def test_a_peek_sees_what_is_there_and_makes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "not there yet" / "state.sqlite"
+    assert SqliteStateStore(path).peek("") == {}
+    assert not path.parent.exists()
+    async with opened(path) as store:
+        await store.put("a/1", "하나")
+        await store.put("b/1", 1)
+        assert SqliteStateStore(path).peek("a/") == {"a/1": "하나"}
+    assert SqliteStateStore(path).peek("a/") == {"a/1": "하나"}
+
+
+def test_a_peek_into_no_database_is_one_clear_error(tmp_path: Path) -> None:
+    path = a_file_of_another_kind(tmp_path)
+    with pytest.raises(Unavailable, match="state file .* failed"):
+        SqliteStateStore(path).peek("")
+
+
+class TestSqliteStateStore(StateStoreContract):
+    examples = 5
+
+    async def make(self) -> AsyncIterator[SqliteStateStore]:
+        with tempfile.TemporaryDirectory() as folder:
+            yield SqliteStateStore(Path(folder) / "state.sqlite", poll_s=0.01)

@@ -15,8 +15,7 @@ from coe_core.access import Credentials, Principal
 from coe_core.cli.program import run
 from coe_core.codec import decode
 from coe_core.error import Unauthenticated
-from coe_core.testing import CliCommandContract, PluginContract
-from coe_core.testing.deployment import deployment
+from coe_core.testing import CliCommandContract, PluginContract, deployment
 
 Coe = Callable[..., str]
 
