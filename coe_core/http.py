@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from coe_core.application import Application
 
 
+DEEPEST = 128
+"""How many levels a body may nest: far above any real one, far below what recursion can bear."""
+
+
 @frozen(kw_only=True)
 class HttpRequest:
     """One request, authenticated, its body read whole and below the limit."""
@@ -41,11 +45,26 @@ class HttpRequest:
         except (ValueError, RecursionError) as error:
             msg = f"the body is not valid JSON in UTF-8: {error}"
             raise MalformedBody(msg) from error
+        if self.body.count(b"[") + self.body.count(b"{") > DEEPEST and _nests(value, DEEPEST):
+            raise MalformedBody(f"the body nests more than {DEEPEST} levels deep")
         try:
             return structure(value, cls)
         except Exception as error:
             path, text = shape_errors(error)[0]
             raise InvalidField(f"{path}: {text}" if path else text, param=path or None) from error
+
+
+def _nests(value: Any, levels: int) -> bool:
+    """Whether lists and objects lie in each other more than so many levels deep."""
+    level = [value]
+    for _ in range(levels):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
 
 
 @frozen(kw_only=True)
@@ -69,7 +88,7 @@ Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 @frozen(kw_only=True)
 class HttpRoute:
-    """A route: `{name}` in `path` takes one segment. `request` and `response` are attrs classes,
+    """A route: `{name}` in `path` takes one segment. `request` and `response` are attrs classes
     of the bodies, from which `/openapi.json` is made; `role` None means that no key is asked for.
     """
 

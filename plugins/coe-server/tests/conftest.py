@@ -24,7 +24,7 @@ from coe_core.http import HttpRoute
 from coe_core.model import FREE, Chunk, Model, Usage, Vectors
 from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.settings import Settings as Deployment
-from coe_core.testing.deployment import deployment
+from coe_core.testing import deployment
 
 
 class Running(NamedTuple):
@@ -63,8 +63,19 @@ async def running(lease: Any, settings: Settings) -> AsyncIterator[Running]:
     try:
         yield Running(listener.getsockname()[1], gateway, server, task)
     finally:
-        server.should_exit = server.force_exit = True
-        await task
+        await _stop(server, task)
+
+
+async def _stop(server: Server, task: "asyncio.Task[None]") -> None:
+    """End at once: uvicorn's own way takes two tenths of a second, in every test."""
+    task.cancel()
+    await asyncio.wait([task])
+    for listening in server.servers:
+        listening.close()
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()
+    if running := list(server.server_state.tasks):
+        await asyncio.wait(running)
 
 
 def bare(routes: Sequence[HttpRoute], **components: Any) -> Application:
