@@ -73,6 +73,8 @@ class Received:
     """Set when the answer is complete, or the client left."""
     left: bool = False
     """Whether the client left before the end."""
+    sent: int = 0
+    """How many frames, or halves of a plain body, were sent."""
 
     @property
     def json(self) -> Any:
@@ -195,6 +197,7 @@ class Upstream:
             if piece:
                 writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                 await writer.drain()
+                request.sent += 1
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True

@@ -16,6 +16,7 @@ from coe_core.contract import (
     Switch,
     Verdict,
 )
+from coe_core.error import UpstreamRejected
 from coe_core.testing.contracts.component import (
     ComponentContract,
     survives_cancellation,
@@ -70,10 +71,10 @@ class AttemptPolicyContract(ComponentContract[AttemptPolicy]):
         self, policy: AttemptPolicy, turn: Turn, failure: Failure
     ) -> None:
         """An error that is not retryable is not retried."""
+        failure = evolve(failure, error=UpstreamRejected("the request itself is at fault"))
         verdict = await policy.after_failure(turn, failure)
-        assert failure.error.retryable or not isinstance(verdict, Retry), (
-            f"retries {type(failure.error).__name__}, which will fail again: "
-            "look at `failure.error.retryable`"
+        assert not isinstance(verdict, Retry), (
+            "retries an UpstreamRejected, which will fail again: look at `failure.error.retryable`"
         )
 
     @law(turn=turns(), failure=failures())

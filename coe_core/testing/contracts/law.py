@@ -90,11 +90,18 @@ def law(
 
     def decorate(check: Callable[..., Awaitable[None]]) -> Callable[[Contract[Any]], None]:
         def test(self: Contract[Any]) -> None:
+            __tracebackhide__ = True
+
             async def example(values: dict[str, Any]) -> None:
-                async with self.running() as component:
-                    await check(self, component, **values)
+                try:
+                    async with self.running() as component:
+                        await check(self, component, **values)
+                except Exception as error:
+                    error.add_note(f"The law: {inspect.getdoc(check)}")
+                    raise
 
             def holds(**values: Any) -> None:
+                __tracebackhide__ = True
                 asyncio.run(example(values))
 
             _name_after(holds, check)

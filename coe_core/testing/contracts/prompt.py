@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from coe_core.contract import Effect, PromptPack, ToolContext
-from coe_core.message import Json
+from coe_core.message import Json, user
 from coe_core.testing.contracts.component import ComponentContract, untouched
 from coe_core.testing.contracts.law import law
 from coe_core.testing.strategies import turns
 from coe_core.turn import Turn
+
+MARKUP = "{name} {0} {{ turn }} {% if %} %s %(name)d ${name} <b>"
 
 
 @frozen
@@ -45,9 +48,10 @@ class PromptPackContract(ComponentContract[PromptPack]):
         """Both sizes of every template are a text or None; braces, percent signs and markup that
         a user wrote do no harm.
         """
-        for light in (False, True):
-            system = pack.system(turn, light=light)
-            guide = pack.tool_guide(turn, Lookup(), light=light)
+        odd = evolve(turn, request=evolve(turn.request, messages=(user(MARKUP),)))
+        for said, light in product((turn, odd), (False, True)):
+            system = pack.system(said, light=light)
+            guide = pack.tool_guide(said, Lookup(), light=light)
             for text in (system, guide):
                 assert text is None or (isinstance(text, str) and text.strip()), (
                     f"rendered {text!r}; return a text, or None for none"

@@ -24,21 +24,30 @@ from coe_core.testing.strategies.text import names, texts
 
 
 @cache
+def nothing() -> SearchStrategy[dict[str, Json]]:
+    """No fields; each time an object of its own, so that nothing is left of who changes it."""
+    return st.builds(dict)
+
+
+@cache
 def unknown_fields(*known: str) -> SearchStrategy[Mapping[str, Json]]:
     """Fields of tomorrow's clients, which must survive."""
     keys = names().map("x_{}".format).filter(lambda name: name not in known)
-    return st.one_of(st.just({}), st.builds(lambda key, value: {key: value}, keys, json_values()))
+    return st.one_of(nothing(), st.builds(lambda key, value: {key: value}, keys, json_values()))
 
 
 @cache
 def parts() -> SearchStrategy[Part]:
     """Parts of a multimodal message: text, images, audio."""
-    url = {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}
-    audio = {"data": "UklGRg==", "format": "wav"}
+
+    def build(kind: str, **content: str) -> Part:
+        return Part(type=kind, extra={kind: content})
+
+    picture = "data:image/png;base64,iVBORw0KGgo="
     return st.one_of(
-        texts().map(lambda text: Part(type="text", text=text)),
-        st.just(Part(type="image_url", extra={"image_url": url})),
-        st.just(Part(type="input_audio", extra={"input_audio": audio})),
+        st.builds(Part, type=st.just("text"), text=texts(), extra=nothing()),
+        st.builds(build, st.just("image_url"), url=st.just(picture)),
+        st.builds(build, st.just("input_audio"), data=st.just("UklGRg=="), format=st.just("wav")),
     )
 
 
@@ -56,7 +65,7 @@ def tool_calls() -> SearchStrategy[ToolCall]:
         st.sampled_from(["", "{", "null", "[1]", '{"a": 1,}']),
     )
     ids = st.integers(0, 10**9).map("call_{:09}".format)
-    functions = st.builds(FunctionCall, name=names(), arguments=arguments, extra=st.just({}))
+    functions = st.builds(FunctionCall, name=names(), arguments=arguments, extra=nothing())
     return st.builds(ToolCall, id=ids, function=functions, type=st.just("function"))
 
 
@@ -113,11 +122,9 @@ def tool_definitions() -> SearchStrategy[ToolDefinition]:
         name=names(),
         description=st.none() | texts(),
         parameters=st.none() | object_schemas(),
-        extra=st.just({}),
+        extra=nothing(),
     )
-    return st.builds(
-        ToolDefinition, type=st.just("function"), function=functions, extra=st.just({})
-    )
+    return st.builds(ToolDefinition, type=st.just("function"), function=functions, extra=nothing())
 
 
 @cache
@@ -165,5 +172,5 @@ def embedding_requests(
         purpose=st.sampled_from(["query", "passage"]),
         dimensions=st.none(),
         user=st.none(),
-        extra=st.just({}),
+        extra=nothing(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from datetime import UTC
 from functools import cache
 from typing import Any, Literal, TypeAlias
@@ -19,6 +20,16 @@ Schema: TypeAlias = Mapping[str, Json]
 
 BIGGEST = 2**53 - 1
 """The biggest integer that every JSON reader keeps exact."""
+
+
+PLAIN: tuple[Schema, ...] = (
+    {},
+    {"type": "null"},
+    {"type": "boolean"},
+    {"type": "string"},
+    {"type": ["number", "null"]},
+    {"type": "string", "pattern": "^[A-Z]{2}-[0-9]{1,4}$"},
+)
 
 
 @cache
@@ -49,9 +60,7 @@ def schemas() -> SearchStrategy[Schema]:
     """Schemas with bounds, patterns, choices and constants, a few levels deep."""
     low, width = st.integers(-100, 100), st.integers(0, 100)
     leaves: SearchStrategy[Schema] = st.one_of(
-        st.sampled_from([{"type": "null"}, {"type": "boolean"}, {"type": "string"}, {}]),
-        st.just({"type": "string", "pattern": "^[A-Z]{2}-[0-9]{1,4}$"}),
-        st.just({"type": ["number", "null"]}),
+        st.sampled_from(PLAIN).map(deepcopy),
         width.map(lambda n: {"type": "string", "minLength": n % 6, "maxLength": n % 6 + 5}),
         st.builds(lambda n, w: {"type": "integer", "minimum": n, "maximum": n + w}, low, width),
         low.map(lambda n: {"type": "number", "exclusiveMinimum": n}),
@@ -127,9 +136,9 @@ class Reading:
             case {"$ref": str(reference)}:
                 return st.deferred(lambda: self.values(self._target(reference)))
             case {"const": value}:
-                return st.just(value)
+                return st.builds(deepcopy, st.just(value))
             case {"enum": values}:
-                return st.sampled_from(values)
+                return st.sampled_from(values).map(deepcopy)
             case {"anyOf": choices} | {"oneOf": choices}:
                 rest = _without(schema, "anyOf", "oneOf")
                 return st.one_of([self.values(_merged(rest, choice)) for choice in choices])
