@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from coe_models_local.pull import pull
 
 from coe_core.testing.upstream import Upstream
 
@@ -44,6 +45,12 @@ def sockets() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The folder of the bundled models, fetched as users fetch them."""
+    return pull(print).parent
+
+
 @pytest.fixture
 def free_port() -> int:
     """A port that nobody listens on."""
@@ -52,9 +59,12 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def reader(tmp_path: Path, sockets: Path, free_port: int, upstream_port: int) -> Iterator[Reader]:
+def reader(
+    tmp_path: Path, sockets: Path, free_port: int, upstream_port: int, models: Path
+) -> Iterator[Reader]:
     """A reader who has installed CoE."""
     environment = {
+        "COE_MODELS_DIR": str(models),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "XDG_RUNTIME_DIR": str(sockets),
         "COE_PLUGINS__SERVER__PORT": str(free_port),

@@ -25,7 +25,7 @@ from markdown_it import MarkdownIt
 
 LANGUAGES = frozenset({"console", "json", "py", "python", "sh", "text", "toml", ""})
 PATIENCE_S = 60.0
-FENCE_END = "\x04"
+ENDED = "\x04"
 
 
 @frozen
@@ -94,6 +94,7 @@ class Reader:
     environment: Mapping[str, str] = field(factory=dict)
     ports: Mapping[int, int] = field(factory=dict)
     _shell: subprocess.Popen[str] | None = field(default=None, init=False)
+    _listener: threading.Thread = field(init=False)
     _lines: queue.Queue[str] = field(factory=queue.Queue, init=False)
 
     def __enter__(self) -> Self:
@@ -104,9 +105,11 @@ class Reader:
         if self._shell is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._shell.pid, signal.SIGTERM)
-            assert self._shell.stdin is not None
-            self._shell.stdin.close()
             self._shell.wait(PATIENCE_S)
+            self._listener.join(PATIENCE_S)
+            for pipe in (self._shell.stdin, self._shell.stdout):
+                assert pipe is not None
+                pipe.close()
 
     def follow(self, page: Path) -> None:
         """Do what the page says, from top to bottom."""
@@ -161,7 +164,7 @@ class Reader:
             printed = self._until_printed(self._translated(command.output))
             status = "0"
         else:
-            self._send(f"printf '\\n{FENCE_END}%s\\n' $?")
+            self._send(f"printf '\\n{ENDED}%s\\n' $?")
             printed, status = self._until_ended()
         told = f"{where}: {command.text}\nprinted\n{printed}"
         assert status == "0", told
@@ -169,7 +172,7 @@ class Reader:
 
     @property
     def _env(self) -> dict[str, str]:
-        kept = {name: v for name, v in os.environ.items() if not name.startswith(("COE_", "PIP_"))}
+        kept = {name: v for name, v in os.environ.items() if not name.startswith("COE_")}
         own = {"COLUMNS": "100", "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
         return {**kept, **own, **self.environment}
 
@@ -184,7 +187,8 @@ class Reader:
             text=True,
             start_new_session=True,
         )
-        threading.Thread(target=self._listen, args=[self._shell], daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=[self._shell])
+        self._listener.start()
 
     def _listen(self, shell: subprocess.Popen[str]) -> None:
         assert shell.stdout is not None
@@ -199,7 +203,7 @@ class Reader:
 
     def _until_ended(self) -> tuple[str, str]:
         printed = []
-        while not (line := self._next(printed)).startswith(FENCE_END):
+        while not (line := self._next(printed)).startswith(ENDED):
             printed.append(line)
         return "".join(printed), line[1:].strip()
 
