@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from coe_models_local import bundle
 from coe_models_local.bundle import BUNDLE, CHAT
-from coe_models_local.check import BundleCheck
+from coe_models_local.check import FilesCheck
 from coe_models_local.command import models
 from coe_models_local.pull import installer, pull
 
@@ -167,7 +167,7 @@ def test_list_shows_what_there_is() -> None:
 
 @pytest.mark.usefixtures("cache")
 async def test_doctor_hears_of_a_missing_file() -> None:
-    finding = await BundleCheck().check()
+    finding = await FilesCheck().check()
     assert not finding.ok
     assert "local missing" in finding.text
     assert finding.mend == "Run `coe models pull`."
@@ -175,4 +175,13 @@ async def test_doctor_hears_of_a_missing_file() -> None:
 
 @pytest.mark.usefixtures("filled")
 async def test_doctor_hears_that_all_is_well() -> None:
-    assert (await BundleCheck().check()).ok
+    assert (await FilesCheck().check()).ok
+
+
+@pytest.mark.usefixtures("cache")
+async def test_doctor_looks_at_ones_own_model_instead(gguf: Path, tmp_path: Path) -> None:
+    assert (await FilesCheck(str(gguf)).check()).ok
+    (tmp_path / "model.gguf").write_text("a text")
+    finding = await FilesCheck(str(tmp_path / "model.gguf")).check()
+    assert not finding.ok
+    assert "is no GGUF file" in finding.mend

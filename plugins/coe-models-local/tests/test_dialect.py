@@ -11,7 +11,7 @@ from coe_models_local.frame import pack
 from hypothesis import given
 
 from coe_core.codec import structure
-from coe_core.error import InvalidField
+from coe_core.error import ContextTooLong, InvalidField, InvalidRequest
 from coe_core.message import Message
 from coe_core.request import ChatRequest, FunctionDefinition
 from coe_core.testing.strategies import chat_requests
@@ -46,9 +46,9 @@ def native(asked: ChatRequest) -> dict[str, Any]:
 def test_every_request_is_written_or_refused(asked: ChatRequest) -> None:
     for tongue in (PlainDialect(asked, {}, None), NativeDialect(asked, {})):
         try:
-            dialect.check(asked)
+            dialect.check(asked, 4096)
             body = tongue.body()
-        except InvalidField as error:
+        except InvalidRequest as error:
             assert error.param  # noqa: PT017 -- either outcome is right
         else:
             pack({"body": body})
@@ -130,12 +130,17 @@ def test_an_unknown_response_format_is_refused(response_format: object) -> None:
         plain(request(response_format=response_format))
 
 
+def test_megabytes_are_refused_uncounted() -> None:
+    with pytest.raises(ContextTooLong, match="takes 4096 tokens"):
+        dialect.check(request(messages=[{"role": "user", "content": " " * 1_000_000}]), 4096)
+
+
 def test_several_answers_are_refused() -> None:
     with pytest.raises(InvalidField, match="one answer"):
-        dialect.check(request(n=2))
+        dialect.check(request(n=2), 4096)
 
 
 def test_images_are_refused() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     with pytest.raises(InvalidField, match=r"messages\[0\].content: the local model reads text"):
-        dialect.check(request(messages=[{"role": "user", "content": [image]}]))
+        dialect.check(request(messages=[{"role": "user", "content": [image]}]), 4096)

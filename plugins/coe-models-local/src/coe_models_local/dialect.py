@@ -9,7 +9,7 @@ from typing import Protocol
 from attrs import evolve, field, frozen
 
 from coe_core.codec import unstructure
-from coe_core.error import InvalidField
+from coe_core.error import ContextTooLong, InvalidField
 from coe_core.identity import uuid7
 from coe_core.message import Json, Message
 from coe_core.model import Chunk, ToolCallDelta, Usage
@@ -21,6 +21,9 @@ ANSWER_TOKENS = 1024
 """The longest answer when nobody says: a small model may never stop by itself."""
 
 SEEDS = 2**31
+
+TOKEN_CHARACTERS = 64
+"""More than any token has but one of blanks."""
 
 PASSED_ON = (
     "frequency_penalty",
@@ -47,8 +50,14 @@ class Dialect(Protocol):
         ...
 
 
-def check(request: ChatRequest) -> None:
-    """Raise `InvalidField` for what no model here can do."""
+def check(request: ChatRequest, context_tokens: int) -> None:
+    """Raise `InvalidField` for what no model here can do, and `ContextTooLong` for a prompt that
+    cannot fit: to count the tokens of a few megabytes would take seconds that nobody can cancel.
+    """
+    characters = sum(len(message.text) for message in request.messages)
+    if characters > context_tokens * TOKEN_CHARACTERS:
+        msg = f"the prompt has {characters} characters, the model takes {context_tokens} tokens"
+        raise ContextTooLong(f"{msg}: shorten it", param="messages")
     if request.n not in (None, 1):
         msg = "n: the local model gives one answer at a time; leave n out"
         raise InvalidField(msg, param="n")

@@ -65,7 +65,7 @@ class LocalPlugin:
 
     @hookimpl
     def coe_checks(self, ctx: Context) -> Sequence[Check]:
-        """Contribute the check of the bundled models' files."""
-        from coe_models_local.check import BundleCheck
+        """Contribute the check of the models' files."""
+        from coe_models_local.check import FilesCheck
 
-        return [BundleCheck()]
+        return [FilesCheck(self.settings.model_path)]

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import attrs
 from attrs import define, field
+from loguru import logger
 
 from coe_core.error import (
     CoeError,
@@ -84,9 +85,11 @@ class Line:
 
     def crash(self, when: str) -> ModelCrashed:
         """Make the error for a process that died."""
+        logger.bind(pid=self.pid, model=self.spec.path, log=str(self.log)).warning(
+            "the process of a local model died; its last words are in the log"
+        )
         return ModelCrashed(
-            f"the process of the local model died {when}; it is started again for the next "
-            f"request. What it said is in {self.log}"
+            f"the process of the local model died {when}; it is started again for the next request"
         )
 
     def _refusal(self, error: Frame) -> CoeError:

@@ -22,8 +22,18 @@ from coe_models_local.embedder import LocalEmbedder, load_fast, load_quality
 from coe_models_local.process import ChatProcess
 from coe_models_local.spec import Spec
 
-BUNDLED_SAMPLING: Mapping[str, Json] = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1}
-"""The first two are from the model's card, the third keeps so small a model from circling."""
+BUNDLED_SAMPLING: Mapping[str, Json] = {
+    "temperature": 0.2,
+    "top_p": 0.9,
+    "repeat_penalty": 1.1,
+    "dry_multiplier": 0.8,
+    "dry_base": 1.75,
+    "dry_allowed_length": 3,
+}
+"""The first two are from the model's card. The others keep so small a model from circling: the
+penalty single words, llama.cpp's DRY sampler whole phrases, which is all that holds inside a JSON
+string, where the penalty is off.
+"""
 
 PATIENT_BATCH_TOKENS = 8
 """Read by the bundled model in 80 ms on a slow core: so soon does a cancellation count."""
@@ -77,8 +87,8 @@ class LocalProvider:
 
     async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
         """Answer in the model's own process, always streaming."""
-        dialect.check(request)
         spec, sampling = self._spec(model)
+        dialect.check(request, spec.context_tokens)
         call = await self._choose(request) if dialect.insists(request) else None
         process = self._processes.setdefault(spec, ChatProcess(spec))
         async with process.line() as line:
