@@ -1,14 +1,16 @@
 """JSON in, attrs out, JSON again: nothing lost, nothing coerced, every fault named by its path."""
 
+import re
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coe_core import ChatRequest, Interaction, Message
-from coe_core.codec import decode, encode, shape_errors, structure, unstructure
+from coe_core.codec import converter, decode, encode, shape_errors, structure, unstructure
 from coe_core.message import Part
 from coe_core.model import Price, Vectors
 from coe_core.record import conversation_digest
@@ -112,3 +114,58 @@ def test_a_text_and_one_text_part_are_the_same_conversation() -> None:
     plain = Message(role="user", content="hi")
     parted = Message(role="user", content=(Part(type="text", text="hi"),))
     assert conversation_digest([plain]) == conversation_digest([parted])
+
+
+@frozen(kw_only=True)
+class Circle:
+    type: Literal["circle"] = "circle"
+    radius: int
+
+
+@frozen(kw_only=True)
+class Square:
+    type: Literal["square"]
+    side: int
+
+
+@pytest.mark.parametrize(
+    ("value", "shape"),
+    [
+        ({"type": "square", "side": 2}, Square(type="square", side=2)),
+        ({"type": "circle", "radius": 2}, Circle(radius=2)),
+        ({"radius": 2}, Circle(radius=2)),
+        (None, None),
+    ],
+)
+def test_classes_are_told_apart_by_their_type(value: Any, shape: Any) -> None:
+    assert converter.structure(value, Circle | Square | None) == shape
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"type": "line"}, "expected one of the types 'circle', 'square', got the type 'line'"),
+        ({"type": ["circle"], "radius": 2}, "got the type ['circle']"),
+        ([], "expected an object, got a list"),
+    ],
+)
+def test_another_type_is_refused(value: Any, text: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=re.escape(text)):
+        converter.structure(value, Circle | Square | None)
+
+
+def test_without_a_default_the_type_must_be_there() -> None:
+    with pytest.raises(ValueError, match="got no type"):
+        converter.structure({"side": 2}, Square | Circle)
+
+
+@given(st.integers(), st.floats(allow_nan=False))
+def test_an_integer_is_an_integer_however_it_is_written(number: int, real: float) -> None:
+    assert structure(number, int) == number
+    if real.is_integer():
+        assert type(structure(real, int)) is int
+        assert structure(real, int) == real
+        assert converter.structure(real, int | None) == real
+    else:
+        with pytest.raises(TypeError, match="expected an integer, got a number"):
+            structure(real, int)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from coe_core.admission import Ask
 from coe_core.application import Application
 from coe_core.budget import BudgetBook
-from coe_core.event import Admitted, Delta, Event, TurnEnded
+from coe_core.event import Admitted, AttemptStarted, Delta, Event, TurnEnded
 from coe_core.ledger import Ledger
 from coe_core.message import Message
 from coe_core.model import Chunk, ToolCallDelta, Usage
@@ -20,6 +20,8 @@ def replay(
 ) -> Iterator[Event]:
     """Tell a turn that ended well again. `finish_reasons` are those of all choices, if known."""
     yield Admitted(turn=_turn(application, ask, record))
+    if chats := [attempt for attempt in record.attempts if attempt.purpose == "chat"]:
+        yield AttemptStarted(id=chats[-1].id, model=answered_by(record))
     yield from deltas(record)
     yield ended(record, finish_reasons)
 

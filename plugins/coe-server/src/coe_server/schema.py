@@ -28,6 +28,7 @@ SIMPLE: dict[Any, Schema] = {
     bool: {"type": "boolean"},
     int: {"type": "integer"},
     float: {"type": "number"},
+    # Sent as text, taken as a number too.
     Decimal: {"type": ["string", "number"], "format": "decimal"},
     datetime: {"type": "string", "format": "date-time"},
 }
@@ -78,7 +79,7 @@ class Components:
         if all("type" in schema for schema in schemas) and len(set(keywords)) == len(keywords):
             # A keyword says nothing of values of another type, so that they can stand together.
             together = {keyword: value for schema in schemas for keyword, value in schema.items()}
-            return together | {"type": [schema["type"] for schema in schemas]}
+            return together | {"type": [kind for schema in schemas for kind in _kinds(schema)]}
         return {"anyOf": schemas}
 
     def _object(self, cls: type) -> Schema:
@@ -125,6 +126,11 @@ def without_null(schema: Schema) -> Schema:
     if "anyOf" in schema:
         schema = schema | {"anyOf": [m for m in schema["anyOf"] if m != {"type": "null"}]}
     return schema
+
+
+def _kinds(schema: Schema) -> list[str]:
+    kinds = schema["type"]
+    return kinds if isinstance(kinds, list) else [kinds]
 
 
 def described(cls: type, attribute: attrs.Attribute[Any]) -> Schema:

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal, Self
 
 import httpx
+import jsonschema_rs
 import pytest
 import schemathesis
+from attrs import evolve, field, frozen
+from attrs.validators import ge, gt, in_, le, lt, max_len, min_len, optional
 from coe_server.openapi import document
 from coe_server.plugin import ROUTES
+from coe_server.schema import Components
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks
 
+from coe_core import parameter
+from coe_core.codec import decode, encode
+from coe_core.error import Conflict, RateLimited, Unauthenticated, UnknownModel
 from coe_core.http import HttpRoute
+from coe_core.parameter import declared
+from coe_core.testing.turn import empty_application
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MODELS = {
     "ChatBody": "speaker",
     "ResponseRequest": "speaker",
@@ -76,7 +88,7 @@ def test_the_server_does_what_the_document_says(
         return  # there is no wrong way to ask
 
     @settings(
-        max_examples=30,
+        max_examples=20,
         derandomize=True,
         deadline=None,
         database=None,
@@ -90,4 +102,150 @@ def test_the_server_does_what_the_document_says(
 
 
 async def test_the_document_is_valid(running: Any) -> None:
-    schemathesis.openapi.from_dict(document(running.host.application)).validate()
+    written = decode(encode(document(running.host.application)))
+    schemathesis.openapi.from_dict(written).validate()
+    for name, schema in written["components"]["schemas"].items():
+        jsonschema_rs.meta.validate({"$schema": DIALECT, **schema})
+        assert schema["description"], name
+
+
+async def test_every_route_is_in_it(running: Any) -> None:
+    application = running.host.application
+    paths = document(application)["paths"]
+    assert {(route.path, route.method.lower()) for route in application.http_routes} == {
+        (path, method) for path, methods in paths.items() for method in methods
+    }
+    operations = [operation for methods in paths.values() for operation in methods.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert all(operation["summary"] and operation["description"] for operation in operations)
+
+
+@pytest.mark.parametrize("keys", [True, False])
+async def test_a_key_is_asked_for_once_there_are_keys(
+    deploy: Any,
+    world: Any,
+    keys: bool,  # noqa: FBT001
+) -> None:
+    world.keys = keys
+    async with deploy() as running:
+        paths = document(running.host.application)["paths"]
+        without = await running.post("/responses", {"model": "speaker", "input": "?"})
+    wanted = [{"key": []}] if keys else [{"key": []}, {}]
+    assert paths["/v1/responses"]["post"]["security"] == wanted
+    assert paths["/healthz"]["get"]["security"] == []
+    assert without.status_code == (401 if keys else 200)
+
+
+async def test_every_error_is_under_its_status(running: Any) -> None:
+    failures = document(running.host.application)["components"]["responses"]
+    for error in (Conflict, Unauthenticated, RateLimited, UnknownModel):
+        assert error.code in failures[str(error.status)]["description"]
+
+
+@frozen(kw_only=True)
+class Query:
+    """What is looked for."""
+
+    limit: int | None = field(default=None, validator=optional([ge(1), le(9)]))
+    """How many at most."""
+    kind: Literal["a", "b"]
+
+
+@frozen(kw_only=True)
+class Node:
+    """A tree."""
+
+    name: str = field(validator=[min_len(1), max_len(8)])
+    """What it is called."""
+    children: tuple[Node, ...] = ()
+    weight: float = field(default=0.5, validator=[gt(0), lt(1)])
+    at: datetime | None = None
+    price: Decimal | None = None
+    color: str = field(default="red", validator=in_(("red", "blue")))
+    others: Mapping[str, int] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Settings:
+    mood: str = parameter("calm", validator=in_(("calm", "wild")))
+    """How it speaks."""
+
+
+async def search(request: Any) -> Any:
+    """Look for something."""
+
+
+def test_a_plugins_own_route() -> None:
+    route = HttpRoute(
+        method="GET",
+        path="/x/{id}",
+        handler=search,
+        summary="Search",
+        query=Query,
+        response=Node,
+    )
+    (mood,) = declared("moody", Settings())
+    written = document(evolve(empty_application(), http_routes=(route,), parameters={"mood": mood}))
+    operation = written["paths"]["/x/{id}"]["get"]
+    assert operation["description"] == "Look for something."
+    assert operation["parameters"] == [
+        {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
+        {
+            "name": "limit",
+            "in": "query",
+            "description": "How many at most.",
+            "required": False,
+            "schema": {"type": "integer", "minimum": 1, "maximum": 9},
+        },
+        {"name": "kind", "in": "query", "required": True, "schema": {"enum": ["a", "b"]}},
+    ]
+    schemas = written["components"]["schemas"]
+    assert schemas["CoeOptions"]["properties"]["params"] == {
+        "type": "object",
+        "description": "Values of parameters for this request alone.",
+        "properties": {
+            "mood": {
+                "type": "string",
+                "enum": ["calm", "wild"],
+                "default": "calm",
+                "description": "How it speaks.",
+            }
+        },
+        "additionalProperties": False,
+    }
+    assert schemas["Node"] == {
+        "type": "object",
+        "description": "A tree.",
+        "properties": {
+            "name": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 8,
+                "description": "What it is called.",
+            },
+            "children": {
+                "type": "array",
+                "items": {"$ref": "#/components/schemas/Node"},
+                "default": [],
+            },
+            "weight": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "exclusiveMaximum": 1,
+                "default": 0.5,
+            },
+            "at": {"type": ["string", "null"], "format": "date-time"},
+            "price": {"type": ["string", "number", "null"], "format": "decimal"},
+            "color": {"type": "string", "enum": ["red", "blue"], "default": "red"},
+            "others": {"type": "object", "additionalProperties": {"type": "integer"}},
+        },
+        "required": ["name"],
+        "additionalProperties": True,
+    }
+
+
+def test_two_classes_of_one_name_are_two_schemas() -> None:
+    one, other = Components(), type("Node", (), {"__annotations__": {}, "__doc__": "Another."})
+    first, second = one.schema(Node), one.schema(frozen(other))
+    assert first != second
+    assert len(one.schemas) == 2

@@ -141,12 +141,12 @@ OutputItem: TypeAlias = OutputMessage | OutputFunctionCall
 
 
 def messages(items: Iterable[InputItem]) -> tuple[Message, ...]:
-    """Make chat messages of items: calls join the assistant's message before them."""
+    """Make chat messages of items: an assistant's text and calls side by side are one message."""
     made: list[Message] = []
     for item in items:
         match item:
             case InputMessage():
-                made.append(_message(item))
+                _add_message(made, _message(item))
             case InputFunctionCall():
                 _add_call(made, item)
             case FunctionCallOutput():
@@ -165,6 +165,14 @@ def _message(item: InputMessage) -> Message:
             return Message(role="assistant", extra={"refusal": refusal})
         case content:
             return Message(role=item.role, content=_content(content))
+
+
+def _add_message(made: list[Message], message: Message) -> None:
+    before = made[-1] if made else None
+    if before and before.tool_calls and before.content is None and message.role == "assistant":
+        made[-1] = evolve(message, tool_calls=before.tool_calls)
+    else:
+        made.append(message)
 
 
 def _add_call(made: list[Message], item: InputFunctionCall) -> None:
