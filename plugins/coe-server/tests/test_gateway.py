@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -392,6 +393,39 @@ class TestStream:
         assert stage.sent == count
         assert size > count * 65536
 
+    async def test_a_client_that_reads_no_more_is_given_up(self, serve: Any) -> None:
+        async def endless() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b"x" * 65536
+            finally:
+                closed.set()
+
+        async def handler(_: HttpRequest) -> HttpResponse:
+            return HttpResponse(content_type="application/octet-stream", body=endless())
+
+        closed = asyncio.Event()
+        settings = Settings(send_timeout_s=0.1, keep_alive_s=0.05)
+        async with serve(route("POST", "/endless", handler), settings=settings) as server:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=65536)
+            writer.write(post("/endless"))
+            async with asyncio.timeout(5):
+                await closed.wait()
+            writer.close()
+
+    @pytest.mark.parametrize("text", ["한", "a\r\nb: c"])
+    async def test_a_header_that_is_none_is_a_mistake_of_the_handler(
+        self, serve: Any, text: str
+    ) -> None:
+        async def handler(_: HttpRequest) -> HttpResponse:
+            return HttpResponse(headers={"x-a": text})
+
+        async with serve(route("POST", "/bad", handler), *ECHO) as server:
+            head, _ = await server.raw(post("/bad", "", "connection: close"))
+            assert b" 200 " not in head
+            head, _ = await server.raw(post("/echo", "", "connection: close"))
+            assert b" 200 " in head
+
 
 async def _some(lines: AsyncIterator[str], count: int) -> AsyncIterator[str]:
     for _ in range(count):
@@ -488,6 +522,17 @@ class TestDrain:
             assert (await plain).status_code == 503
             last = (await streamed).text.split("\n\n")[1]
         assert json.loads(last.removeprefix("data: "))["error"]["code"] == "service_unavailable"
+
+    async def test_a_second_ctrl_c_does_not_wait(self, serve: Any) -> None:
+        stage = Stage()
+        async with serve(*stage.routes) as server, httpx.AsyncClient(base_url=server.url) as client:
+            plain = asyncio.create_task(client.post("/wait"))
+            await stage.begun.wait()
+            server.server.handle_exit(signal.SIGINT, None)
+            server.server.handle_exit(signal.SIGINT, None)
+            async with asyncio.timeout(3):
+                await server.task
+            assert (await plain).status_code == 503
 
     async def test_without_requests_ends_at_once(self, serve: Any) -> None:
         async with serve(*ECHO) as server:

@@ -158,6 +158,9 @@ class Exchange:
         """Cancel the work as soon as the client leaves."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
+        self._leave()
+
+    def _leave(self) -> None:
         if not self._ended and self._task is not None:
             self._left = True
             self._task.cancel()
@@ -168,9 +171,8 @@ class Exchange:
             await self._whole(response.status, response.content_type, response.body)
             return
         self._is_stream = response.content_type.startswith(SSE)
-        if self._is_stream:
-            self._wrote_at_s = asyncio.get_running_loop().time()
-            self._arm(self.gateway.settings.keep_alive_s)
+        self._wrote_at_s = asyncio.get_running_loop().time()
+        self._arm(self.gateway.settings.keep_alive_s)
         await self._pieces(response, response.body)
 
     async def _pieces(self, response: HttpResponse, pieces: AsyncIterator[bytes]) -> None:
@@ -205,7 +207,6 @@ class Exchange:
     async def _start(
         self, status: int, content_type: str, *, size_bytes: int | None = None
     ) -> None:
-        self._started = True
         head = [
             (b"x-request-id", self.request_id.encode()),
             (b"content-type", content_type.encode("latin-1")),
@@ -219,6 +220,7 @@ class Exchange:
         head += [
             (name.encode("latin-1"), text.encode("latin-1")) for name, text in self._headers.items()
         ]
+        self._started = True
         await self.send({"type": "http.response.start", "status": status, "headers": head})
 
     async def _linger(self) -> None:
@@ -259,20 +261,23 @@ class Exchange:
         logger.bind(request_id=self.request_id).opt(exception=error).error(
             "a request failed by a mistake of ours"
         )
+        self._headers = {}  # they may be the mistake
         return Unexpected(f"the server made a mistake; its log tells more under {self.request_id}")
 
     def _arm(self, delay_s: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
 
     def _tick(self) -> None:
-        """Send a comment if the stream was silent, and come again."""
-        keep_alive_s = self.gateway.settings.keep_alive_s
-        rest_s = self._wrote_at_s + keep_alive_s - asyncio.get_running_loop().time()
-        if rest_s > 0 or self._writing:
-            self._arm(max(rest_s, keep_alive_s / 10))
-            return
-        self._comment = asyncio.create_task(self._send_comment())
-        self._arm(keep_alive_s)
+        """Send a comment if the stream was silent, end it if the client takes nothing."""
+        settings = self.gateway.settings
+        silent_s = asyncio.get_running_loop().time() - self._wrote_at_s
+        if self._writing and silent_s >= settings.send_timeout_s:
+            self._leave()
+        elif self._writing or not self._is_stream or silent_s < settings.keep_alive_s:
+            self._arm(max(settings.keep_alive_s - silent_s, settings.keep_alive_s / 4))
+        else:
+            self._comment = asyncio.create_task(self._send_comment())
+            self._arm(settings.keep_alive_s)
 
     async def _send_comment(self) -> None:
         try:

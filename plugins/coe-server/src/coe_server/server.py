@@ -24,6 +24,8 @@ from coe_server.protocol import Protocol
 from coe_server.settings import Settings
 
 BACKLOG = 2048
+GRACE_S = 5.0
+"""For what was aborted to write its record."""
 
 
 class Server(uvicorn.Server):
@@ -47,16 +49,17 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: see whether a drain has ended."""
         if self._gateway.draining:
-            if time.monotonic() >= self._drained_by_s:
+            overdue_s = time.monotonic() - self._drained_by_s
+            if overdue_s >= 0:
                 self._gateway.abort()
-            self.should_exit = self._gateway.idle
+            self.should_exit = self._gateway.idle or overdue_s >= GRACE_S
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; a second Ctrl-C ends at once."""
         del frame
         if self._gateway.draining and sig == signal.SIGINT:
-            self._drained_by_s = 0.0
+            self._drained_by_s = -GRACE_S
         elif not self._gateway.draining:
             self._gateway.draining = True
             self._drained_by_s = time.monotonic() + self._gateway.settings.drain_timeout_s

@@ -24,6 +24,8 @@ class Settings:
     """A connection whose request line and headers take longer is closed with 408."""
     body_timeout_s: float = field(default=60.0, validator=gt(0))
     """A body that takes longer is refused with 408."""
+    send_timeout_s: float = field(default=120.0, validator=gt(0))
+    """A stream of which the client takes nothing for this long is ended."""
     idle_timeout_s: int = field(default=75, validator=ge(1))
     """A connection without a request is closed after this time."""
     drain_timeout_s: float = field(default=30.0, validator=ge(0))
