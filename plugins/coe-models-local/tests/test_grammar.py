@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from coe_models_local.grammar import grammar
+from coe_models_local.grammar import _closed, grammar
 
 from coe_core.error import InvalidField
 
@@ -41,3 +41,29 @@ def test_only_the_strict_mind_a_keyword_that_cannot_be_held_to() -> None:
     assert grammar(schema, param="tools")
     with pytest.raises(InvalidField, match="uniqueItems"):
         grammar(schema, param="tools", strict=True)
+
+
+INNER = {"properties": {"b": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "closed"),
+    [
+        ({"properties": {"a": {}}}, True),
+        ({"properties": {"a": {}}, "additionalProperties": {"type": "string"}}, False),
+        ({"properties": {"a": {}}, "anyOf": [INNER]}, False),
+        ({"type": "object"}, False),
+    ],
+)
+def test_an_object_is_closed_where_nothing_says_that_it_is_open(
+    schema: dict[str, Any], closed: bool
+) -> None:
+    assert (_closed(schema).get("additionalProperties") is False) == closed
+
+
+def test_objects_within_are_closed_too_but_never_the_parts_of_an_all_of() -> None:
+    within = _closed({"properties": {"properties": INNER}, "$defs": {"d": INNER}})
+    assert within["properties"]["properties"]["additionalProperties"] is False
+    assert within["$defs"]["d"]["additionalProperties"] is False
+    together = {"allOf": [INNER, {"properties": {"c": {}}}]}
+    assert _closed(together) == together

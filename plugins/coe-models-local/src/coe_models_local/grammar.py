@@ -22,9 +22,57 @@ def grammar(schema: Mapping[str, Json], *, param: str, strict: bool = False) -> 
     import llguidance  # takes 0.1 s
 
     options = {"whitespace_pattern": WHITESPACE, "lenient": not strict}
-    text = f"%llguidance {{}}\nstart: %json {json.dumps({**schema, 'x-guidance': options})}"
+    text = (
+        f"%llguidance {{}}\nstart: %json {json.dumps({**_closed(schema), 'x-guidance': options})}"
+    )
     if problem := llguidance.LLMatcher.validate_grammar(text):
         reason = problem.partition("JSON schema: ")[2] or problem
         msg = f"{param}: the local model cannot be held to this schema: {reason.splitlines()[0]}"
         raise InvalidField(msg, param=param)
     return text
+
+
+NAMED = frozenset(["$defs", "definitions", "dependentSchemas", "properties"])
+"""Keywords that hold schemas by name."""
+
+NESTED = frozenset(["anyOf", "items", "oneOf", "prefixItems"])
+"""Keywords that hold schemas, one or a list."""
+
+OPENING = frozenset(
+    {
+        "$ref",
+        "additionalProperties",
+        "anyOf",
+        "dependentSchemas",
+        "if",
+        "oneOf",
+        "patternProperties",
+        "propertyNames",
+        "unevaluatedProperties",
+    }
+)
+"""Keywords that may say which more properties an object has."""
+
+
+def _closed(schema: Json) -> Json:
+    """Allow an object the properties that are declared, and no others, where the schema leaves it
+    open: what is written is valid all the same, and a small model would go on making up more.
+    """
+    # The parts of an `allOf` hold together: what one does not declare another may.
+    return schema if '"allOf"' in json.dumps(schema) else _closed_below(schema)
+
+
+def _closed_below(schema: Json) -> Json:
+    if isinstance(schema, list):
+        return [_closed_below(each) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    closed = dict(schema)
+    for keyword in NESTED & schema.keys():
+        closed[keyword] = _closed_below(schema[keyword])
+    for keyword in NAMED & schema.keys():
+        if isinstance(named := schema[keyword], Mapping):
+            closed[keyword] = {name: _closed_below(each) for name, each in named.items()}
+    if isinstance(schema.get("properties"), Mapping) and not OPENING & schema.keys():
+        closed["additionalProperties"] = False
+    return closed
