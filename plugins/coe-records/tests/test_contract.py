@@ -33,11 +33,15 @@ class TestJournal(OnFolders, JournalContract):
 
 
 class TestRecordReader(OnFolders, RecordReaderContract):
+    examples = 10
+
     def make(self) -> tuple[Records, Records]:
         return tuple(itertools.repeat(self.records(), 2))  # type: ignore[return-value]
 
 
 class TestSessionStore(OnFolders, SessionStoreContract):
+    examples = 10
+
     def make(self) -> tuple[Records, Records]:
         return tuple(itertools.repeat(self.records(), 2))  # type: ignore[return-value]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -96,8 +96,8 @@ class Projection:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Begin a writing transaction, and commit it, or roll it back."""
-        self.begin()
         try:
+            self.begin()
             yield
             self.commit()
         finally:
@@ -105,6 +105,7 @@ class Projection:
 
     def begin(self) -> None:
         """Begin a transaction that is the only one to write."""
+        self.roll_back()
         self._execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -112,9 +113,12 @@ class Projection:
         self._execute("COMMIT")
 
     def roll_back(self) -> None:
-        """Roll back, unless SQLite has already done so."""
+        """Roll back, unless SQLite has already done so. Where even that fails, the transaction
+        is left to the next `begin`, which then fails in its turn.
+        """
         if self.connection.in_transaction:
-            self._execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                self._execute("ROLLBACK")
 
     def known(self, turn_ids: Sequence[str]) -> dict[str, Pointer]:
         """Return the pointers of those turns that are recorded already."""

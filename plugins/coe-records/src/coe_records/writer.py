@@ -130,8 +130,8 @@ class Writer:
         """
         with self._refusing(), locked(self._folder.lock):
             self._catch_up()
-            self._projection.begin()
             try:
+                self._projection.begin()
                 return self._write(drafts)
             finally:
                 self._projection.roll_back()

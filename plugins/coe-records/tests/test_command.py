@@ -1,0 +1,123 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from coe_records.check import RecordsCheck
+from coe_records.command import records_command
+from coe_records.folder import DataFolder
+from coe_records.writer import Draft, Writer
+
+from coe_core.cli import Frame
+from coe_core.error import StartRefused
+from coe_core.record import Interaction
+
+MakeTurn = Callable[..., Interaction]
+
+
+def coe_records(folder: Path, *arguments: str) -> Result:
+    frame = Frame(given_data_dir=folder)
+    return CliRunner().invoke(records_command(), arguments, obj=frame)
+
+
+@pytest.fixture
+def segment(folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn) -> Path:
+    """Write three turns; return their segment."""
+    writer = open_writer(folder)
+    pointers = writer.commit([Draft.of(make_turn(n)) for n in range(3)])
+    writer.close()
+    return folder.events / pointers[0].segment
+
+
+@pytest.mark.usefixtures("segment")
+class TestVerify:
+    def test_says_that_all_is_well(self, folder: DataFolder) -> None:
+        result = coe_records(folder.path, "verify")
+        assert (result.exit_code, result.stdout) == (0, "3 records in 1 segments, 0 faults\n")
+
+    def test_names_each_fault_and_exits_with_1(self, folder: DataFolder, segment: Path) -> None:
+        segment.write_bytes(segment.read_bytes().replace(b"answer 1", b"answer 7"))
+        result = coe_records(folder.path, "verify")
+        assert result.exit_code == 1
+        assert "damaged" in result.stdout
+        assert "dangling" in result.stdout
+        assert f"{segment.parent.name}/{segment.name}:" in result.stdout
+
+    def test_prints_json(self, folder: DataFolder, segment: Path) -> None:
+        segment.write_bytes(segment.read_bytes() + b"{")
+        result = coe_records(folder.path, "verify", "--json")
+        report = json.loads(result.stdout)
+        assert (result.exit_code, report["records"]) == (1, 3)
+        (fault,) = report["faults"]
+        assert fault["kind"] == "torn"
+        assert fault["where"].endswith(f"interactions.jsonl:{segment.stat().st_size - 1}")
+
+
+class TestRebuild:
+    @pytest.mark.usefixtures("segment")
+    def test_makes_a_lost_database_again(
+        self, folder: DataFolder, tables: Callable[[DataFolder], Any]
+    ) -> None:
+        before = tables(folder)
+        folder.database.unlink()
+        assert coe_records(folder.path, "rebuild").stdout == "3 records of 1 segments\n"
+        assert tables(folder) == before
+
+    def test_exits_with_1_when_it_passes_over_damage(
+        self, folder: DataFolder, segment: Path
+    ) -> None:
+        segment.write_bytes(segment.read_bytes().replace(b"answer 1", b"answer 7"))
+        folder.database.write_text("no database")
+        result = coe_records(folder.path, "rebuild", "--json")
+        rebuilt = json.loads(result.stdout)
+        assert result.exit_code == 1
+        assert (rebuilt["records"], rebuilt["passed_over"]) == (2, 1)
+        assert Path(rebuilt["set_aside"]).read_text() == "no database"
+
+
+@pytest.mark.parametrize("command", ["verify", "rebuild"])
+def test_folder_without_a_log_is_refused(tmp_path: Path, command: str) -> None:
+    result = coe_records(tmp_path, command)
+    assert isinstance(result.exception, StartRefused)
+    assert "--data" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def make_no_database(folder: DataFolder) -> None:
+    folder.database.write_bytes(b"no database" * 1000)
+
+
+def tear(segment: Path) -> None:
+    segment.write_bytes(segment.read_bytes() + b"{")
+
+
+class TestCheck:
+    async def test_of_a_new_folder_is_content(self, tmp_path: Path) -> None:
+        assert (await RecordsCheck(tmp_path).check()).ok
+
+    @pytest.mark.usefixtures("segment")
+    async def test_of_a_whole_log_is_content(self, folder: DataFolder) -> None:
+        finding = await RecordsCheck(folder.path).check()
+        assert finding.ok, finding
+
+    async def test_finds_that_the_log_reaches_farther(
+        self, folder: DataFolder, segment: Path
+    ) -> None:
+        tear(segment)
+        finding = await RecordsCheck(folder.path).check()
+        assert not finding.ok
+        assert segment.name in finding.text
+
+    @pytest.mark.usefixtures("segment")
+    async def test_finds_a_file_that_is_no_database(self, folder: DataFolder) -> None:
+        make_no_database(folder)
+        finding = await RecordsCheck(folder.path).check()
+        assert not finding.ok
+        assert "rebuild" in finding.mend
+
+    @pytest.mark.usefixtures("segment")
+    async def test_finds_a_lost_database(self, folder: DataFolder) -> None:
+        folder.database.unlink()
+        assert not (await RecordsCheck(folder.path).check()).ok

@@ -1,0 +1,313 @@
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from coe_records.audit import audit
+from coe_records.disk import Disk
+from coe_records.envelope import parse
+from coe_records.folder import DataFolder
+from coe_records.intent import COMPACT_BYTES, read_intents
+from coe_records.journal import GroupJournal
+from coe_records.records import Records
+from coe_records.writer import Writer
+
+from coe_core.error import RecordDamaged, Unavailable
+from coe_core.identity import AttemptId, SessionId, TurnId
+from coe_core.ledger import Intent
+from coe_core.message import assistant, user
+from coe_core.model import Usage
+from coe_core.record import Interaction, StateChange
+from coe_core.testing.clock import EPOCH, ManualClock
+
+MakeTurn = Callable[..., Interaction]
+
+
+class CountingDisk(Disk):
+    def __init__(self) -> None:
+        self.writes = self.syncs = 0
+
+    def write(self, fd: int, text: bytes | memoryview) -> int:
+        self.writes += 1
+        return super().write(fd, text)
+
+    def sync(self, fd: int) -> None:
+        self.syncs += 1
+        super().sync(fd)
+
+
+@asynccontextmanager
+async def journal_on(
+    folder: DataFolder, open_writer: Callable[..., Writer], **options: Any
+) -> AsyncIterator[GroupJournal]:
+    journal = GroupJournal(folder, lambda: open_writer(folder, **options))
+    await journal.open()
+    yield journal
+    await journal.close()
+
+
+@pytest.fixture
+async def records(folder: DataFolder) -> AsyncIterator[Records]:
+    records = Records(folder.path, ManualClock(), 1 << 20)
+    await records.open()
+    yield records
+    await records.close()
+
+
+def intent(attempt: str = "a1", **fields: Any) -> Intent:
+    values: dict[str, Any] = {
+        "attempt_id": AttemptId(attempt),
+        "owner_id": "t1",
+        "group": "research",
+        "model": "small",
+        "purpose": "chat",
+        "reserved_usd": Decimal("0.25"),
+        "at": EPOCH,
+    }
+    return Intent(**values | fields)
+
+
+async def test_turns_that_wait_share_one_write_and_one_sync(
+    folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+) -> None:
+    disk = CountingDisk()
+    async with journal_on(folder, open_writer, disk=disk) as journal:
+        await asyncio.gather(*(journal.append(make_turn(n)) for n in range(50)))
+    assert disk.writes == disk.syncs == 1
+
+
+async def test_those_just_answered_join_the_next_group(
+    folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+) -> None:
+    """Else the groups of busy sessions would be large and tiny by turns."""
+    disk = CountingDisk()
+
+    async def session(journal: GroupJournal) -> None:
+        for number in range(5):
+            await journal.append(make_turn(number))
+
+    async with journal_on(folder, open_writer, disk=disk) as journal:
+        await asyncio.gather(*(session(journal) for _ in range(20)))
+    assert disk.syncs == 5
+
+
+async def test_line_lies_where_the_pointer_says(
+    records: Records, folder: DataFolder, make_turn: MakeTurn
+) -> None:
+    pointers = [await records.append(make_turn(n)) for n in range(3)]
+    assert {p.segment for p in pointers} == {"2026-11-01/interactions.jsonl"}
+    raw = (folder.events / pointers[0].segment).read_bytes()
+    lines = [raw[p.offset : p.offset + p.length] for p in pointers]
+    assert b"".join(lines) == raw
+    assert [parse(line).seq for line in lines] == [1, 2, 3]
+    assert [sha256(line).hexdigest() for line in lines] == [p.sha256 for p in pointers]
+
+
+async def test_other_records_are_kept_too(records: Records, folder: DataFolder) -> None:
+    change = StateChange(key="toggles/plugins/x", value=False, actor="me", at=EPOCH)
+    first, second = await records.append(change), await records.append(change)
+    assert first != second
+    assert audit(folder).records == 2
+
+
+async def test_turn_that_cannot_be_written_spoils_no_other(
+    records: Records, make_turn: MakeTurn
+) -> None:
+    good = [make_turn(n) for n in range(4)]
+    (attempt,) = good[0].attempts
+    too_many = evolve(attempt, usage=Usage(input_tokens=10**17 * 10**3))
+    surrogate = evolve(make_turn(), new_messages=(user("\ud800"),))
+    bad = [evolve(make_turn(), attempts=(too_many,)), surrogate]
+    results = await asyncio.gather(
+        *(records.append(turn) for turn in (*good[:2], *bad, *good[2:])), return_exceptions=True
+    )
+    assert [isinstance(r, Exception) for r in results] == [False, False, True, True, False, False]
+    for turn in good:
+        assert await records.interaction("research", turn.id) == turn
+    for turn in bad:
+        assert await records.interaction("research", turn.id) is None
+
+
+async def test_append_that_is_cancelled_is_written_nevertheless(
+    records: Records, make_turn: MakeTurn
+) -> None:
+    turn = make_turn()
+    waiting = asyncio.create_task(records.append(turn))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await records.append(make_turn(1))
+    assert await records.interaction("research", turn.id) == turn
+
+
+async def test_closing_writes_what_waits(folder: DataFolder, make_turn: MakeTurn) -> None:
+    records = Records(folder.path, ManualClock(), 1 << 20)
+    await records.open()
+    waiting = [asyncio.create_task(records.append(make_turn(n))) for n in range(5)]
+    await asyncio.sleep(0)
+    await records.close()
+    await asyncio.gather(*waiting)
+    assert audit(folder).records == 5
+
+
+async def test_folder_that_cannot_be_used_is_refused_turn_by_turn(
+    tmp_path: Path, make_turn: MakeTurn
+) -> None:
+    """It does not keep the server from starting, which goes on by itself once it can."""
+    obstacle = tmp_path / "events"
+    obstacle.write_text("a file where the folder should be")
+    records = Records(tmp_path, ManualClock(), 1 << 20)
+    await records.open()
+    records.intend(intent())
+    with pytest.raises(Unavailable, match="cannot be used"):
+        await records.append(make_turn())
+    obstacle.unlink()
+    turn = make_turn()
+    await records.append(turn)
+    assert await records.interaction("research", turn.id) == turn
+    await records.close()
+
+
+async def test_segment_follows_when_the_day_or_the_size_is_over(
+    folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+) -> None:
+    clock = ManualClock()
+    async with journal_on(folder, open_writer, clock=clock, segment_bytes=2000) as journal:
+        segments = [(await journal.append(make_turn(n))).segment for n in range(4)]
+        await clock.advance(86_400)
+        segments.append((await journal.append(make_turn(4))).segment)
+        await clock.advance(-86_400)
+        segments.append((await journal.append(make_turn(5))).segment)
+    assert segments == [
+        "2026-11-01/interactions.jsonl",
+        "2026-11-01/interactions.jsonl",
+        "2026-11-01/interactions.w1.1.jsonl",
+        "2026-11-01/interactions.w1.1.jsonl",
+        "2026-11-02/interactions.jsonl",
+        "2026-11-01/interactions.w1.2.jsonl",
+    ]
+    assert audit(folder).faults == ()
+
+
+async def test_next_process_goes_on_with_chain_and_segment(
+    folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+) -> None:
+    for number in range(3):
+        async with journal_on(folder, open_writer) as journal:
+            pointer = await journal.append(make_turn(number))
+    assert pointer.segment == "2026-11-01/interactions.jsonl"
+    assert (audit(folder).segments, audit(folder).faults) == (1, ())
+
+
+async def test_second_process_writes_beside_the_first(
+    folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+) -> None:
+    async with (
+        journal_on(folder, open_writer) as first,
+        journal_on(folder, open_writer) as second,
+    ):
+        turns = [make_turn(n) for n in range(40)]
+        ours, theirs = await asyncio.gather(
+            asyncio.gather(*map(first.append, turns[:25])),
+            asyncio.gather(*map(second.append, turns[15:])),
+        )
+    assert ours[15:] == theirs[:10], "a turn that both were given is written once"
+    names = {"2026-11-01/interactions.jsonl", "2026-11-01/interactions.w2.1.jsonl"}
+    assert {p.segment for p in (*ours, *theirs)} <= names | {"2026-11-01/interactions.w1.1.jsonl"}
+    assert (audit(folder).records, audit(folder).faults) == (40, ())
+
+
+async def test_history_costs_what_is_asked_for(records: Records, make_turn: MakeTurn) -> None:
+    previous = None
+    turns = []
+    for number in range(300):
+        turns.append(make_turn(number, follows=previous))
+        previous = turns[-1].id
+    await asyncio.gather(*map(records.append, turns))
+    history = await records.history("research", turns[-1].id, limit=5)
+    said = [message.text for message in history.messages]
+    expected = ["answer 297", "질문 298", "answer 298", "질문 299", "answer 299"]
+    assert said == expected
+    whole = await records.history("research", turns[-1].id, limit=1000)
+    assert len(whole.messages) == 600
+    assert await records.history("support", turns[-1].id, limit=5) == evolve(history, messages=())
+
+
+async def test_circle_of_turns_has_an_end(records: Records, make_turn: MakeTurn) -> None:
+    """A forged or damaged link may not hang a request."""
+    empty: dict[str, Any] = {"new_messages": (), "answer": ()}
+    await records.append(make_turn(id=TurnId("a"), follows=TurnId("b"), **empty))
+    await records.append(make_turn(id=TurnId("b"), follows=TurnId("a"), **empty))
+    assert (await records.history("research", TurnId("a"), limit=50)).messages == ()
+
+
+async def test_head_is_not_hidden_by_a_clock_set_back(
+    records: Records, make_turn: MakeTurn
+) -> None:
+    first = make_turn(90_000)
+    second = make_turn(1, follows=first.id)
+    await records.append(first)
+    await records.append(second)
+    assert await records.head("research", SessionId("s1")) == second.id
+
+
+async def test_conversations_of_like_key_are_told_apart(
+    records: Records, make_turn: MakeTurn
+) -> None:
+    """The index holds the beginning of a digest only."""
+    first = make_turn(0, conversation="ab" * 8 + "0" * 48)
+    second = make_turn(1, conversation="ab" * 8 + "1" * 48)
+    await records.append(first)
+    await records.append(second)
+    assert await records.find("research", first.conversation) == first
+    assert await records.find("research", second.conversation) == second
+    assert await records.find("research", "ab" * 8 + "2" * 48) is None
+
+
+async def test_reader_checks_what_it_reads(
+    records: Records, folder: DataFolder, make_turn: MakeTurn
+) -> None:
+    turn = make_turn(answer=(assistant("the capital is Seoul"),))
+    pointer = await records.append(turn)
+    path = folder.events / pointer.segment
+    path.write_bytes(path.read_bytes().replace(b"Seoul", b"Busan"))
+    with pytest.raises(RecordDamaged, match="coe records verify"):
+        await records.interaction("research", turn.id)
+
+
+class TestIntents:
+    async def test_are_with_the_kernel_at_once(self, records: Records, folder: DataFolder) -> None:
+        records.intend(intent())
+        assert read_intents(folder.intents("w1")) == [intent()]
+
+    async def test_file_does_not_grow_with_attempts_that_ended(
+        self, records: Records, folder: DataFolder, make_turn: MakeTurn
+    ) -> None:
+        open_one = intent("never-ends")
+        records.intend(open_one)
+        for number in range(8):
+            turn = make_turn(number, attempts=1000)
+            for attempt in turn.attempts:
+                records.intend(intent(attempt.id, owner_id=turn.id))
+            await records.append(turn)
+        path = folder.intents("w1")
+        assert path.stat().st_size < 1.1 * COMPACT_BYTES
+        assert open_one in read_intents(path)
+
+    def test_torn_line_is_passed_over(self, tmp_path: Path) -> None:
+        path = tmp_path / "intents.jsonl"
+        path.write_bytes(b'{"attempt_id":"a\n')
+        assert read_intents(path) == []
+
+
+async def test_database_that_is_gone_is_said_so(records: Records, folder: DataFolder) -> None:
+    shutil.move(folder.database, f"{folder.database}.gone")
+    with pytest.raises(Unavailable, match="cannot be read"):
+        await records.head("research", SessionId("s1"))

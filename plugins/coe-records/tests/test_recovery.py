@@ -1,0 +1,292 @@
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from attrs import evolve
+from coe_records.audit import audit
+from coe_records.disk import Disk
+from coe_records.folder import DataFolder
+from coe_records.intent import IntentFile
+from coe_records.log import Log
+from coe_records.writer import Draft, Writer
+
+from coe_core.error import Unavailable
+from coe_core.identity import AttemptId
+from coe_core.ledger import Intent
+from coe_core.record import Interaction, Pointer
+from coe_core.testing.clock import EPOCH, ManualClock
+
+Open = Callable[..., Writer]
+Crash = Callable[[Writer], None]
+MakeTurn = Callable[..., Interaction]
+Tables = Callable[[DataFolder], dict[str, list[Any]]]
+
+SEGMENT = "2026-11-01/interactions.jsonl"
+
+
+@pytest.fixture
+def write(
+    folder: DataFolder, open_writer: Open, crash: Crash, make_turn: MakeTurn
+) -> Callable[[int], list[Pointer]]:
+    """Have a process write some turns, in groups of two, and kill it."""
+
+    def write_(count: int) -> list[Pointer]:
+        clock = ManualClock()
+        writer = open_writer(folder, clock=clock)
+        pointers = []
+        for number in range(0, count, 2):
+            clock._now = EPOCH.replace(minute=number // 2)
+            pointers += writer.commit([Draft.of(make_turn(n)) for n in (number, number + 1)])
+        crash(writer)
+        return pointers
+
+    return write_
+
+
+def reopen(folder: DataFolder, open_writer: Open) -> None:
+    open_writer(folder).close()
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"kind":"interaction","writer":"w1"', b"\0" * 4096])
+def test_torn_end_is_set_aside(
+    folder: DataFolder, open_writer: Open, write: Callable[[int], Any], torn: bytes
+) -> None:
+    write(4)
+    path = folder.events / SEGMENT
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    assert [fault.kind for fault in audit(folder).faults] == ["torn"]
+    reopen(folder, open_writer)
+    assert path.read_bytes() == whole
+    assert path.with_name(f"{path.name}.{len(whole)}.torn").read_bytes() == torn
+    assert audit(folder).faults == ()
+    write(2)
+    assert (audit(folder).records, audit(folder).faults) == (6, ())
+
+
+def test_hole_in_the_last_group_is_set_aside_with_what_follows(
+    folder: DataFolder, open_writer: Open, write: Callable[[int], list[Pointer]], tables: Tables
+) -> None:
+    """The disk may have written the end of a group and not its beginning."""
+    pointers = write(4)
+    forget_last_group(folder, pointers[2].offset)
+    path = folder.events / SEGMENT
+    raw = bytearray(path.read_bytes())
+    raw[pointers[2].offset : pointers[2].offset + 512] = bytes(512)
+    path.write_bytes(raw)
+    reopen(folder, open_writer)
+    assert path.stat().st_size == pointers[2].offset
+    assert len(tables(folder)["interactions"]) == 2
+    assert audit(folder).faults == ()
+
+
+def test_damage_amid_acknowledged_groups_stays_where_it_is(
+    folder: DataFolder, open_writer: Open, write: Callable[[int], list[Pointer]], tables: Tables
+) -> None:
+    """What follows was acknowledged, and is projected."""
+    pointers = write(8)
+    folder.database.unlink()
+    path = folder.events / SEGMENT
+    raw = bytearray(path.read_bytes())
+    raw[pointers[1].offset + 300] ^= 1
+    path.write_bytes(raw)
+    reopen(folder, open_writer)
+    assert path.read_bytes() == raw
+    assert len(tables(folder)["interactions"]) == 7
+    assert [fault.kind for fault in audit(folder).faults] == ["damaged"]
+
+
+def forget_last_group(folder: DataFolder, offset: int) -> None:
+    """Set the database back to before the lines from that offset on, as a power cut may."""
+    *_, last = Log(folder.events).entries(SEGMENT, 0, offset)
+    assert last.line is not None
+    connection = sqlite3.connect(folder.database, isolation_level=None)
+    for name in ("interactions", "chat_messages", "attempts"):
+        connection.execute(f"DELETE FROM {name} WHERE offset_bytes >= ?", [offset])
+    mark = [offset, last.line.seq, last.line.head]
+    connection.execute("UPDATE segments SET end_bytes = ?, last_seq = ?, head = ?", mark)
+    connection.close()
+
+
+@pytest.mark.parametrize("lost_from", [0, 2, 4])
+def test_lines_that_the_database_lacks_are_projected(
+    folder: DataFolder,
+    open_writer: Open,
+    write: Callable[[int], list[Pointer]],
+    tables: Tables,
+    lost_from: int,
+) -> None:
+    pointers = write(6)
+    before = tables(folder)
+    if lost_from:
+        forget_last_group(folder, pointers[lost_from].offset)
+    else:
+        folder.database.unlink()
+    reopen(folder, open_writer)
+    assert tables(folder) == before
+    assert audit(folder).faults == ()
+
+
+def test_segment_of_a_living_writer_is_left_to_it(
+    folder: DataFolder, open_writer: Open, make_turn: MakeTurn
+) -> None:
+    living = open_writer(folder)
+    living.commit([Draft.of(make_turn())])
+    path = folder.events / SEGMENT
+    with path.open("ab") as file:
+        file.write(b"a line that is being written")
+    size = path.stat().st_size
+    reopen(folder, open_writer)
+    assert path.stat().st_size == size
+    living.close()
+
+
+def test_shortened_segment_is_not_written_on(
+    folder: DataFolder, open_writer: Open, write: Callable[[int], list[Pointer]]
+) -> None:
+    """Its end would be taken for what the database knows to have been there."""
+    os.truncate(folder.events / SEGMENT, write(4)[3].offset)
+    assert {pointer.segment for pointer in write(2)} == {"2026-11-01/interactions.w1.1.jsonl"}
+    assert {"lost", "dangling"} <= {fault.kind for fault in audit(folder).faults}
+
+
+class StuckDisk(Disk):
+    """A disk that, from some moment on, neither syncs nor truncates."""
+
+    stuck = False
+
+    def sync(self, fd: int) -> None:
+        if self.stuck:
+            raise OSError(5, "Input/output error")
+        super().sync(fd)
+
+    def truncate(self, fd: int, size_bytes: int) -> None:
+        if self.stuck:
+            raise OSError(5, "Input/output error")
+        super().truncate(fd, size_bytes)
+
+
+@pytest.mark.parametrize("database", ["kept", "lost"])
+def test_lines_that_could_not_be_taken_back_do_not_count(
+    folder: DataFolder,
+    open_writer: Open,
+    crash: Crash,
+    make_turn: MakeTurn,
+    tables: Tables,
+    database: str,
+) -> None:
+    """Their turns were refused, and the chain went on elsewhere."""
+    disk = StuckDisk()
+    writer = open_writer(folder, disk=disk)
+    writer.commit([Draft.of(make_turn(0))])
+    disk.stuck = True
+    refused = make_turn(1)
+    with pytest.raises(Unavailable, match="Input/output error"):
+        writer.commit([Draft.of(refused)])
+    disk.stuck = False
+    assert refused.id.encode() in (folder.events / SEGMENT).read_bytes()
+    (pointer,) = writer.commit([Draft.of(make_turn(2))])
+    assert pointer.segment == "2026-11-01/interactions.w1.1.jsonl"
+    crash(writer)
+    if database == "lost":
+        folder.database.unlink()
+    reopen(folder, open_writer)
+    assert refused.id.encode() not in (folder.events / SEGMENT).read_bytes()
+    assert refused.id not in {row[0] for row in tables(folder)["interactions"]}
+    assert (audit(folder).records, audit(folder).faults) == (2, ())
+
+
+class TestIntents:
+    @pytest.fixture
+    def die_in_an_attempt(
+        self, folder: DataFolder, open_writer: Open, crash: Crash, make_turn: MakeTurn
+    ) -> Interaction:
+        """Leave one attempt that ended, and one that did not."""
+        writer = open_writer(folder)
+        intents = IntentFile(folder.intents(writer.name))
+        turn = make_turn()
+        for owner, attempt in ((turn.id, turn.attempts[0].id), ("t2", AttemptId("a2"))):
+            intents.add(
+                Intent(
+                    attempt_id=attempt,
+                    owner_id=owner,
+                    group="research",
+                    model="small",
+                    purpose="chat",
+                    reserved_usd=Decimal("0.25"),
+                    at=EPOCH,
+                )
+            )
+        writer.commit([Draft.of(turn)])
+        intents.close()
+        crash(writer)
+        return turn
+
+    def test_of_a_dead_process_are_settled_once(
+        self,
+        folder: DataFolder,
+        open_writer: Open,
+        die_in_an_attempt: Interaction,
+        sql: sqlite3.Connection,
+    ) -> None:
+        reopen(folder, open_writer)
+        reopen(folder, open_writer)
+        query = "SELECT owner_id, id, outcome, error_code, estimated, cost_usd FROM attempts"
+        ended = (die_in_an_attempt.id, die_in_an_attempt.attempts[0].id, "ok", None, 0, None)
+        settled = ("t2", "a2", "failed", "process_died", 1, "0.25")
+        assert set(sql.execute(query)) == {ended, settled}
+        assert (audit(folder).records, audit(folder).faults) == (2, ())
+
+    def test_of_a_second_process_are_settled_by_the_first_to_come(
+        self,
+        folder: DataFolder,
+        open_writer: Open,
+        crash: Crash,
+        make_turn: MakeTurn,
+        sql: sqlite3.Connection,
+    ) -> None:
+        first, second = open_writer(folder), open_writer(folder)
+        intents = IntentFile(folder.intents(second.name))
+        intents.add(
+            Intent(
+                attempt_id=AttemptId("a9"),
+                owner_id="t9",
+                group="research",
+                model="small",
+                purpose="chat",
+                reserved_usd=Decimal(1),
+                at=EPOCH,
+            )
+        )
+        intents.close()
+        crash(second)
+        first.close()
+        reopen(folder, open_writer)
+        assert sql.execute("SELECT id FROM attempts").fetchall() == [("a9",)]
+        shutil.rmtree(folder.writers / second.name)
+
+    def test_settlement_gives_way_to_the_turn_that_comes_late(
+        self,
+        folder: DataFolder,
+        open_writer: Open,
+        die_in_an_attempt: Interaction,
+        make_turn: MakeTurn,
+        tables: Tables,
+    ) -> None:
+        (attempt,) = make_turn().attempts
+        late = make_turn(3, id="t2", root_id="t2", attempts=0)
+        late = evolve(late, attempts=(evolve(attempt, id=AttemptId("a2")),))
+        writer = open_writer(folder)
+        writer.commit([Draft.of(late)])
+        writer.close()
+        outcomes = {row[1]: row[18] for row in tables(folder)["attempts"]}
+        assert outcomes["a2"] == "ok"
+        before = tables(folder)
+        folder.database.unlink()
+        reopen(folder, open_writer)
+        assert tables(folder) == before
+        assert audit(folder).faults == ()
