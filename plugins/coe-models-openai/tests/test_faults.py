@@ -145,6 +145,16 @@ async def test_a_whole_answer_stays_whole(
     assert chunks[-1].finish_reason == "stop"
 
 
+async def test_a_whole_answer_waits_for_its_usage_but_not_for_long(
+    upstream: Upstream, collect: Collect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coe_models_openai.exchange.REST_TIMEOUT_S", 0.1)
+    upstream.say(Script(frames=WHOLE, hang_after=len(FRAMES) + 1))
+    async with asyncio.timeout(20):
+        chunks = await collect({"stall_timeout_s": 60.0}, stream=True)
+    assert chunks[-1].finish_reason == "stop"
+
+
 async def test_the_time_to_the_first_token_is_not_the_stall_time(
     upstream: Upstream, collect: Collect
 ) -> None:
@@ -202,9 +212,16 @@ async def test_a_request_that_cannot_be_sent(collect: Collect, options: dict[str
         await collect(options)
 
 
-async def test_tls_to_a_server_without(upstream: Upstream, collect: Collect) -> None:
-    with pytest.raises(UpstreamUnreachable):
-        await collect({"base_url": upstream.url.replace("http:", "https:")})
+async def test_tls_to_a_server_without(collect: Collect) -> None:
+    async def answer_plainly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer_plainly, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(UpstreamUnreachable):
+            await collect({"base_url": f"https://127.0.0.1:{port}/v1"})
 
 
 async def test_a_connection_that_is_never_accepted(collect: Collect) -> None:
@@ -363,6 +380,13 @@ async def test_the_field_at_fault_is_named(upstream: Upstream, collect: Collect)
     with pytest.raises(UpstreamRejected) as caught:
         await collect()
     assert caught.value.param == "temperature"
+
+
+async def test_redirects_are_not_followed(upstream: Upstream, collect: Collect) -> None:
+    upstream.say(Script(status=307, body=b"", headers={"location": f"{upstream.url}/elsewhere"}))
+    with pytest.raises(UpstreamMalformed, match="307"):
+        await collect()
+    assert len(upstream.received) == 1
 
 
 async def test_an_overloaded_upstream_says_when_to_come_back(

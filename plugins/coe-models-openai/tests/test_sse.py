@@ -55,6 +55,10 @@ def test_what_is_written_is_read(events: list[tuple[list[str], str]], data: st.D
     assert parse(*cut(text, places)) == ["\n".join(lines).encode() for lines, _ in events]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    assert parse("\ufeffdata: a\n\n\ufeffdata: b\n\n".encode()) == [b"a"]
+
+
 def test_what_is_no_data_is_passed_over() -> None:
     assert parse(b": keep-alive\n\nevent: x\nid: 1\ndata:a\nretry: 1\n\n\n\n") == [b"a"]
 
