@@ -71,7 +71,9 @@ class Call:
         provider = self.turn.application.model_providers[self.model.provider]
         request = evolve(request, messages=unmarked(request.messages))
         try:
-            async with aclosing(_iterator(provider.complete(self.model, request))) as upstream:
+            async with aclosing(
+                _iterator(provider.complete(self.model, request, group=self.turn.group))
+            ) as upstream:
                 async for chunk in self._in_time(upstream):
                     self._see(chunk)
                     yield chunk
@@ -88,7 +90,7 @@ class Call:
         provider = self.turn.application.model_providers[self.model.provider]
         try:
             async with asyncio.timeout(self.turn.deadline_s - self.clock.monotonic_s()):
-                vectors = await provider.embed(self.model, request)
+                vectors = await provider.embed(self.model, request, group=self.turn.group)
         except BaseException as error:
             if (known := self._fail(error)) is error:
                 raise

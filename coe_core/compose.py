@@ -284,7 +284,7 @@ class Composition:
                 where=self.settings.where(f"{path}.provider"),
             )
         provider = providers[table.provider]
-        return Model(
+        model = Model(
             alias=alias,
             provider=provider.name,
             name=table.model or alias,
@@ -294,6 +294,7 @@ class Composition:
             context_tokens=table.context_tokens,
             max_output_tokens=table.max_output_tokens,
         )
+        return provider.describe(model)
 
     def check_aliases(self, models: Mapping[str, Model]) -> None:
         """Note the aliases in `[routing]` and `[groups]` that are no models."""

@@ -76,8 +76,17 @@ class ModelProvider(Component, Protocol):
         """List the models that are offered without settings; a configured alias hides one."""
         ...
 
-    def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+    def describe(self, model: Model) -> Model:
+        """Fill in what the settings left open of a configured model, such as its price; what they
+        say stands.
+        """
+        ...
+
+    def complete(self, model: Model, request: ChatRequest, *, group: str) -> AsyncIterator[Chunk]:
         """Answer the request; `request.stream` says whether to call the upstream streaming.
+
+        It is `group` that asks: a provider that queues or caches is fair between groups, and lets
+        none feel what another has asked.
 
         The last chunk of each choice carries a finish reason; an answer that ends without one is
         treated as cut. Closing the iterator ends the upstream call at once. Raises
@@ -85,7 +94,7 @@ class ModelProvider(Component, Protocol):
         """
         ...
 
-    async def embed(self, model: Model, request: EmbeddingRequest) -> Vectors:
+    async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
         """Embed each input, in order. Raises `UpstreamError` or one of its subclasses."""
         ...
 

@@ -88,7 +88,12 @@ class Played:
             for alias in ("played", "other")
         ]
 
-    async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+    def describe(self, model: Model) -> Model:
+        return model
+
+    async def complete(
+        self, model: Model, request: ChatRequest, *, group: str
+    ) -> AsyncIterator[Chunk]:
         self.asked.append(request)
         try:
             for chunk in self.plays[min(len(self.asked), len(self.plays)) - 1]:
@@ -98,7 +103,7 @@ class Played:
         finally:
             self.closed += 1
 
-    async def embed(self, model: Model, request: EmbeddingRequest) -> Vectors:
+    async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
         raise NotImplementedError
 
 
@@ -618,7 +623,9 @@ async def test_a_turn_that_cannot_be_recorded_is_not_acknowledged(start_host: St
 
 async def test_a_turn_that_takes_too_long_is_ended(start_host: StartHost) -> None:
     class Stuck(Played):
-        async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+        async def complete(
+            self, model: Model, request: ChatRequest, *, group: str
+        ) -> AsyncIterator[Chunk]:
             await asyncio.Event().wait()
             yield DONE
 

@@ -31,18 +31,27 @@ class ExampleModelProvider:
     def models(self) -> Sequence[Model]:
         return [
             Model(
-                alias="example", provider=self.name, name="echo", price=Price(), options=Options()
+                alias="example",
+                provider=self.name,
+                name="echo",
+                price=Price(),
+                options=Options(),
             )
         ]
 
-    async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+    def describe(self, model: Model) -> Model:
+        return model
+
+    async def complete(
+        self, model: Model, request: ChatRequest, *, group: str
+    ) -> AsyncIterator[Chunk]:
         text = self.prefix + request.text
         text = text.upper() if model.options.shout else text
         for index in range(request.n or 1):
             yield Chunk(content=text, index=index, finish_reason="stop")
         yield Chunk(usage=Usage(input_tokens=len(request.text), output_tokens=len(text)))
 
-    async def embed(self, model: Model, request: EmbeddingRequest) -> Vectors:
+    async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
         raise UpstreamRejected("this provider has no embeddings")
 
 

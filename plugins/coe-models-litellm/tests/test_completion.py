@@ -68,7 +68,7 @@ def model(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 def ask(provider: LiteLLMProvider, model: Callable[..., Model]) -> Callable[..., Any]:
     def complete(options: dict[str, Any] | None = None, **fields: Any) -> AsyncIterator[Chunk]:
         asked = {"model": "tail", "messages": (user("안녕"),)} | fields
-        return provider.complete(model(**options or {}), ChatRequest(**asked))
+        return provider.complete(model(**options or {}), ChatRequest(**asked), group="default")
 
     return complete
 
@@ -305,7 +305,7 @@ async def test_a_provider_that_litellm_does_not_know(
     unknown = Model(alias="tail", provider="litellm", name="nobody/x", options=model().options)
     request = ChatRequest(model="tail", messages=(user("hi"),))
     with pytest.raises(UpstreamRejected):
-        await anext(aiter(provider.complete(unknown, request)))
+        await anext(aiter(provider.complete(unknown, request, group="default")))
 
 
 async def test_closing_the_iterator_closes_the_connection(
@@ -348,7 +348,7 @@ async def test_embedding(
 ) -> None:
     asked = EmbeddingRequest(model="tail", input=("안녕", "hello"), dimensions=4)
     known = evolve(model(), name="openai/text-embedding-3-small")
-    vectors = await provider.embed(known, asked)
+    vectors = await provider.embed(known, asked, group="default")
     assert (len(vectors), vectors.dimensions) == (2, 4)
     assert vectors.usage == Usage(input_tokens=3)
     body = json.dumps(
@@ -356,7 +356,9 @@ async def test_embedding(
     )
     upstream.say(Script(body=body.encode()))
     asked = EmbeddingRequest(model="tail", input=("a", "b"))
-    assert (await provider.embed(model(), asked)).data == Vectors.of([[1.0], [2.0]]).data
+    assert (await provider.embed(model(), asked, group="default")).data == Vectors.of(
+        [[1.0], [2.0]]
+    ).data
 
 
 async def test_embedding_fails_as_completing_does(
@@ -365,10 +367,10 @@ async def test_embedding_fails_as_completing_does(
     asked = EmbeddingRequest(model="tail", input=("a", "b"))
     upstream.say(Script(status=429))
     with pytest.raises(UpstreamOverloaded):
-        await provider.embed(model(), asked)
+        await provider.embed(model(), asked, group="default")
     upstream.say(Script(body=b'{"data": [{"index": 0, "embedding": [1.0]}]}'))
     with pytest.raises(UpstreamMalformed):
-        await provider.embed(model(), asked)
+        await provider.embed(model(), asked, group="default")
 
 
 @pytest.mark.parametrize("bad", ["1.107.3", None])

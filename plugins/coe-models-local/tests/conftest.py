@@ -137,7 +137,9 @@ def stream() -> Stream:
         chat = next(model for model in provider.models() if model.capability == "chat")
         options = Options(model_path=str(path) if path else None)
         body = {"model": "local", "messages": [{"role": "user", "content": text}], **fields}
-        return provider.complete(evolve(chat, options=options), structure(body, ChatRequest))
+        return provider.complete(
+            evolve(chat, options=options), structure(body, ChatRequest), group="default"
+        )
 
     return streamed
 

@@ -41,7 +41,7 @@ async def embed(
     provider: LocalProvider, alias: str, texts: Sequence[str], **fields: Any
 ) -> Vectors:
     asked = EmbeddingRequest(model=alias, input=tuple(texts), **fields)
-    return await provider.embed(model(provider, alias), asked)
+    return await provider.embed(model(provider, alias), asked, group="default")
 
 
 def cosine(some: Sequence[float], others: Sequence[float]) -> float:
@@ -110,4 +110,4 @@ async def test_other_dimensions_are_refused(provider: LocalProvider, alias: str)
 async def test_a_name_that_is_no_embedder_is_refused(provider: LocalProvider) -> None:
     own = attrs.evolve(model(provider, "embed-fast"), name="embed-best")
     with pytest.raises(UnknownModel, match="embed-fast, embed-quality"):
-        await provider.embed(own, EmbeddingRequest(model="mine", input=("a",)))
+        await provider.embed(own, EmbeddingRequest(model="mine", input=("a",)), group="default")

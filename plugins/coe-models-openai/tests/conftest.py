@@ -49,7 +49,7 @@ def ask(provider: OpenAIProvider, model: Callable[..., Model]) -> Ask:
 
     def complete(options: dict[str, Any] | None = None, **fields: Any) -> AsyncIterator[Chunk]:
         asked = {"model": "small", "messages": (user("안녕"),)} | fields
-        return provider.complete(model(**options or {}), ChatRequest(**asked))
+        return provider.complete(model(**options or {}), ChatRequest(**asked), group="default")
 
     return complete
 

@@ -364,6 +364,15 @@ async def test_connections_are_used_again(upstream: Upstream, collect: Collect) 
     assert upstream.connections == 1
 
 
+async def test_connections_are_used_again_though_the_end_comes_late(
+    upstream: Upstream, collect: Collect
+) -> None:
+    for _ in range(2):
+        upstream.say(Script(words=("a",), pause_s=0.02))
+        await collect(stream=True)
+    assert upstream.connections == 1
+
+
 async def test_the_first_chunk_comes_before_the_last_is_sent(
     upstream: Upstream, ask: Callable[..., AsyncIterator[Chunk]]
 ) -> None:
@@ -448,6 +457,6 @@ async def test_a_closed_provider_opens_again(
 ) -> None:
     request = ChatRequest(model="small", messages=(user("hi"),))
     for _ in range(2):
-        assert [chunk async for chunk in provider.complete(model(), request)]
+        assert [chunk async for chunk in provider.complete(model(), request, group="default")]
         await provider.close()
     assert upstream.connections == 2

@@ -42,7 +42,9 @@ async def test_both_forms_give_the_same_vectors(
     upstream: Upstream, provider: OpenAIProvider, model: MakeModel
 ) -> None:
     forms = [
-        await provider.embed(model(embedding_format=form), request("안녕", "hello"))
+        await provider.embed(
+            model(embedding_format=form), request("안녕", "hello"), group="default"
+        )
         for form in ("float", "base64")
     ]
     assert forms[0] == forms[1]
@@ -58,7 +60,7 @@ async def test_what_is_asked(
     upstream: Upstream, provider: OpenAIProvider, model: MakeModel
 ) -> None:
     asked = request("a", dimensions=4, user="u", extra={"x": 1}, purpose="query")
-    vectors = await provider.embed(model(), asked)
+    vectors = await provider.embed(model(), asked, group="default")
     assert vectors.dimensions == 4
     assert upstream.received[0].path == "/v1/embeddings"
     assert upstream.received[0].json == {
@@ -75,7 +77,7 @@ async def test_tokens_stay_tokens(
     upstream: Upstream, provider: OpenAIProvider, model: MakeModel
 ) -> None:
     asked = EmbeddingRequest(model="small", tokens=((1, 2), (3,)))
-    assert len(await provider.embed(model(), asked)) == 2
+    assert len(await provider.embed(model(), asked, group="default")) == 2
     assert upstream.received[0].json["input"] == [[1, 2], [3]]
 
 
@@ -138,7 +140,7 @@ async def test_what_are_no_vectors_is_malformed(
 ) -> None:
     upstream.say(script)
     with pytest.raises(UpstreamMalformed, match="model 'small'"):
-        await provider.embed(model(), request("a", "b"))
+        await provider.embed(model(), request("a", "b"), group="default")
 
 
 @pytest.mark.parametrize(
@@ -161,5 +163,5 @@ async def test_embedding_fails_as_completing_does(
 ) -> None:
     upstream.say(script)
     with pytest.raises(CoeError) as caught:
-        await provider.embed(model(request_timeout_s=0.2), request("a"))
+        await provider.embed(model(request_timeout_s=0.2), request("a"), group="default")
     assert type(caught.value) is kind

@@ -139,14 +139,19 @@ class Actor:
         embed = Model(alias="actor-embed", provider="actor", name="e", capability="embedding")
         return [Model(alias="actor", provider="actor", name="c", price=FREE), embed]
 
-    async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+    def describe(self, model: Model) -> Model:
+        return model
+
+    async def complete(
+        self, model: Model, request: ChatRequest, *, group: str
+    ) -> AsyncIterator[Chunk]:
         self.asked.append(request)
         for line in self.lines:
             if isinstance(line, CoeError):
                 raise line
             yield line
 
-    async def embed(self, model: Model, request: EmbeddingRequest) -> Vectors:
+    async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
         self.asked.append(request)
         width = request.dimensions or 2
         rows = [[0.5, *[0.25] * (width - 1)] for _ in request.input or request.tokens]

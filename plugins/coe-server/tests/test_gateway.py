@@ -187,6 +187,17 @@ class TestRefusal:
         assert error_of(response)["code"] == "body_too_large"
         assert response.headers["connection"] == "close"
 
+    async def test_a_body_that_is_declared_too_long_is_not_waited_for(self, serve: Any) -> None:
+        async with serve(*ECHO) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(
+                b"POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 999999999\r\n"
+                b"expect: 100-continue\r\n\r\n"
+            )
+            async with asyncio.timeout(1):
+                assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+            writer.close()
+
     async def test_a_body_at_the_limit_is_taken(self, serve: Any) -> None:
         async with (
             serve(*ECHO, settings=Settings(body_limit_bytes=1000)) as server,

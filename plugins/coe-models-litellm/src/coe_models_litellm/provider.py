@@ -44,7 +44,12 @@ class LiteLLMProvider:
             await library.close(self._litellm)
             self._litellm = None
 
-    async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+    def describe(self, model: Model) -> Model:
+        return model
+
+    async def complete(
+        self, model: Model, request: ChatRequest, *, group: str
+    ) -> AsyncIterator[Chunk]:
         call = await self._begin(model)
         asked = chat_arguments(model, request)
         wait_s = call.options.first_token_timeout_s if asked["stream"] else None
@@ -55,7 +60,7 @@ class LiteLLMProvider:
             async for chunk in chunks:
                 yield chunk
 
-    async def embed(self, model: Model, request: EmbeddingRequest) -> Vectors:
+    async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
         call = await self._begin(model)
         asked = embedding_arguments(model, request)
         answered = await call.in_time(self._litellm.aembedding(**call.arguments, **asked))

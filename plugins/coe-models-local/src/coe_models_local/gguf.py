@@ -18,11 +18,11 @@ def check(path: Path) -> None:
         with path.open("rb") as file:
             header = file.read(HEADER_BYTES)
     except OSError as error:
-        msg = f"the model's file {path} cannot be read: {error.strerror}. Correct model_path"
+        msg = f"the model's file {path.name} cannot be read: {error.strerror}. Correct model_path"
         raise MissingModel(msg) from error
     if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
         msg = (
-            f"{path} is no GGUF file. Let model_path name one, converted with llama.cpp's "
+            f"{path.name} is no GGUF file. Let model_path name one, converted with llama.cpp's "
             "convert_hf_to_gguf.py for example, or remove it to use the bundled model"
         )
         raise MissingModel(msg)

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from attrs.validators import ge, optional
 
 from coe_core.error import InvalidField, MissingModel, UnknownModel
@@ -85,7 +85,13 @@ class LocalProvider:
             for bundled in BUNDLE
         ]
 
-    async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+    def describe(self, model: Model) -> Model:
+        """Ask nothing for what runs on this machine, unless the settings do."""
+        return evolve(model, price=model.price or FREE)
+
+    async def complete(
+        self, model: Model, request: ChatRequest, *, group: str
+    ) -> AsyncIterator[Chunk]:
         """Answer in the model's own process, always streaming."""
         spec, sampling = self._spec(model)
         dialect.check(request, spec.context_tokens)
@@ -99,11 +105,11 @@ class LocalProvider:
                 else PlainDialect(request, sampling, call)
             )
             body = await asyncio.to_thread(tongue.body)
-            async with aclosing(line.ask(request.user or "", body)) as frames:
+            async with aclosing(line.ask(group, body)) as frames:
                 async for frame in frames:
                     yield tongue.chunk(frame)
 
-    async def embed(self, model: Model, request: EmbeddingRequest) -> Vectors:
+    async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
         """Embed in a thread."""
         embedder = self._embedders.get(model.name)
         if embedder is None:
@@ -133,7 +139,7 @@ class LocalProvider:
         if own_path:
             gguf.check(path)
         elif (state := CHAT.state()) != "ready":
-            raise MissingModel(f"the bundled chat model is {state} in {path.parent}. {CHAT.mend}")
+            raise MissingModel(f"the bundled chat model is {state} on the server. {CHAT.mend}")
         spec = Spec(
             path=str(path),
             context_tokens=model.context_tokens or self.context_tokens,

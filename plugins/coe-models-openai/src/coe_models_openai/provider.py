@@ -49,7 +49,12 @@ class OpenAIProvider:
             await self._session.close()
             self._session = None
 
-    async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+    def describe(self, model: Model) -> Model:
+        return model
+
+    async def complete(
+        self, model: Model, request: ChatRequest, *, group: str
+    ) -> AsyncIterator[Chunk]:
         exchange = self._exchange(model)
         reply = await self._ask(exchange, model, request)
         try:
@@ -66,7 +71,7 @@ class OpenAIProvider:
         finally:
             reply.close()
 
-    async def embed(self, model: Model, request: EmbeddingRequest) -> Vectors:
+    async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
         exchange = self._exchange(model)
         body = embedding_body(model, request, model.options.embedding_format)
         reply = await exchange.post("embeddings", body)

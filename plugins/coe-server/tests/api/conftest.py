@@ -70,7 +70,12 @@ class Speaker:
         )
         return [chat, embed]
 
-    async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+    def describe(self, model: Model) -> Model:
+        return model
+
+    async def complete(
+        self, model: Model, request: ChatRequest, *, group: str
+    ) -> AsyncIterator[Chunk]:
         self.asked.append(request)
         for piece in self.says:
             if isinstance(piece, CoeError):
@@ -80,7 +85,7 @@ class Speaker:
             if self.silent:
                 await self.release.wait()
 
-    async def embed(self, model: Model, request: EmbeddingRequest) -> Vectors:
+    async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
         self.asked.append(request)
         rows = [[float(len(text)), 1.0] for text in request.input or request.tokens]
         return Vectors.of(rows, Usage(input_tokens=len(rows)))

@@ -62,14 +62,17 @@ async def test_the_answer_is_told_again_whole(running: Any) -> None:
             tool_calls=(ToolCallDelta(index=0, id="call_1", name="f", arguments='{"a": 1}'),),
             finish_reason="tool_calls",
         ),
+        Chunk(content="Thr", index=2),
+        Chunk(index=2, finish_reason="content_filter"),
         Chunk(
             usage=Usage(input_tokens=5, output_tokens=4, cached_input_tokens=2, reasoning_tokens=1)
         ),
     )
-    first = await running.post("/chat/completions", CHAT | {"n": 2}, **SAME)
-    second = await running.post("/chat/completions", CHAT | {"n": 2}, **SAME)
+    first = await running.post("/chat/completions", CHAT | {"n": 3}, **SAME)
+    second = await running.post("/chat/completions", CHAT | {"n": 3}, **SAME)
     assert first.json() == second.json()
-    assert [c["finish_reason"] for c in second.json()["choices"]] == ["length", "tool_calls"]
+    reasons = [choice["finish_reason"] for choice in second.json()["choices"]]
+    assert reasons == ["length", "tool_calls", "content_filter"]
 
 
 @pytest.mark.parametrize(

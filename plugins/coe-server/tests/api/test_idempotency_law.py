@@ -44,14 +44,19 @@ class Gated:
     def models(self) -> list[Model]:
         return [Model(alias="gated", provider="gated", name="gated", price=FREE)]
 
-    async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+    def describe(self, model: Model) -> Model:
+        return model
+
+    async def complete(
+        self, model: Model, request: ChatRequest, *, group: str
+    ) -> AsyncIterator[Chunk]:
         call = asyncio.get_running_loop().create_future()
         self.calls.append(call)
         yield Chunk(content=str(len(self.calls)))
         await call
         yield Chunk(finish_reason="stop")
 
-    async def embed(self, model: Model, request: Any) -> Any:
+    async def embed(self, model: Model, request: Any, *, group: str) -> Any:
         raise NotImplementedError
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from attrs import evolve
@@ -55,7 +57,7 @@ def part_of(part: Part, kind: str) -> Any:
             return {"type": kind, "text": part.text}
         case "image_url":
             image = part.extra["image_url"]
-            return {"type": "input_image", "image_url": image["url"], "detail": image["detail"]}
+            return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail")}
         case _:
             return {"type": "input_audio", **part.extra}
 
@@ -152,6 +154,28 @@ def test_the_events_of_a_stream_add_up_to_its_output(chunks: list[Chunk]) -> Non
     events = [event for chunk in chunks for event in output.add(chunk)]
     events.extend(output.finish("completed"))
     assert add_up(decode(encode(events))) == decode(encode(output.items("completed")))
+
+
+@given(chunk_streams())
+def test_what_was_said_is_in_the_output_in_its_order(chunks: list[Chunk]) -> None:
+    output = Output("t1")
+    for chunk in chunks:
+        list(output.add(chunk))
+    said = [
+        (kind, text)
+        for chunk in chunks
+        for kind, text in (
+            ("output_text", chunk.content),
+            ("refusal", chunk.delta_extra.get("refusal", "")),
+        )
+        if text
+    ]
+    stretches = [
+        (kind, "".join(text for _, text in stretch))
+        for kind, stretch in groupby(said, key=itemgetter(0))
+    ]
+    parts = [p for i in output.items("completed") if i.type == "message" for p in i.content]
+    assert [(p.type, getattr(p, "text", None) or p.refusal) for p in parts] == stretches
 
 
 def add_up(events: list[Any]) -> list[Any]:
