@@ -19,9 +19,27 @@ def serve_command(settings: Settings) -> click.Command:
     """Make the command; what it is not told is as the settings say."""
 
     @click.command("serve")
-    @click.option("--host", metavar="ADDRESS", default=settings.host, show_default=True)
-    @click.option("--port", type=click.IntRange(0, 65535), default=settings.port, show_default=True)
-    @click.option("--workers", type=click.IntRange(1), default=settings.workers, show_default=True)
+    @click.option(
+        "--host",
+        metavar="ADDRESS",
+        default=settings.host,
+        show_default=True,
+        help="The address to listen on; one beyond this machine needs a key to exist.",
+    )
+    @click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=settings.port,
+        show_default=True,
+        help="The port to listen on; 0 lets the system choose.",
+    )
+    @click.option(
+        "--workers",
+        type=click.IntRange(1),
+        default=settings.workers,
+        show_default=True,
+        help="How many processes answer.",
+    )
     @pass_frame
     def serve(frame: Frame, host: str, port: int, workers: int) -> None:
         """Serve the OpenAI API over HTTP, until Ctrl-C."""
