@@ -72,6 +72,7 @@ def crash() -> Callable[[Writer], None]:
         segments = [*writer._retired, *([writer._segment] if writer._segment else [])]
         for fd in [writer._claim, *(segment._fd for segment in segments)]:
             os.close(fd)
+        writer.intents.close()
         writer._projection.connection.close()
 
     return crash_

@@ -154,6 +154,18 @@ def test_changed_bit_of_the_database_is_found_or_changes_nothing(
     assert written
 
 
+@pytest.mark.usefixtures("written")
+def test_index_that_hides_a_row_is_found(folder: DataFolder) -> None:
+    """No row differs, but a session's newest turn is not found any more."""
+    connection = sqlite3.connect(folder.database, isolation_level=None)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    raw = folder.database.read_bytes()
+    assert raw.count(b"s1research2026") == 24  # As the index on sessions has it.
+    folder.database.write_bytes(raw.replace(b"s1research2026", b"s9research2026", 1))
+    assert kinds(folder) == {"damaged"}
+
+
 def finds_something(folder: DataFolder) -> bool:
     try:
         return bool(audit(folder).faults)

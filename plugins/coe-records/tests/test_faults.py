@@ -158,6 +158,22 @@ def test_no_fault_of_the_disk_loses_a_turn(
     assert at > 15
 
 
+def test_segment_that_could_not_be_synced_takes_no_other_line(
+    folder: DataFolder, open_writer: Open, make_turn: Callable[..., Interaction]
+) -> None:
+    """The kernel may have dropped what was written, and say next time that all is well."""
+    faults = Faults(10**9, 10**9)
+    writer = open_writer(folder, disk=FaultyDisk(faults, errno.EIO))
+    (first,) = writer.commit([Draft.of(make_turn())])
+    faults.first = faults.last = faults.calls + 1  # After the write, the sync.
+    with pytest.raises(Unavailable):
+        writer.commit([Draft.of(make_turn())])
+    (second,) = writer.commit([Draft.of(make_turn())])
+    writer.close()
+    assert first.segment != second.segment
+    assert (audit(folder).records, audit(folder).faults) == (2, ())
+
+
 @pytest.mark.parametrize("lasts", [1, 2])
 @pytest.mark.parametrize("strikes", ["before", "after"])
 def test_no_fault_of_the_database_loses_a_turn(

@@ -10,7 +10,6 @@ from attrs import evolve
 from coe_records.audit import audit
 from coe_records.disk import Disk
 from coe_records.folder import DataFolder
-from coe_records.intent import IntentFile
 from coe_records.log import Log
 from coe_records.writer import Draft, Writer
 
@@ -207,10 +206,9 @@ class TestIntents:
     ) -> Interaction:
         """Leave one attempt that ended, and one that did not."""
         writer = open_writer(folder)
-        intents = IntentFile(folder.intents(writer.name))
         turn = make_turn()
         for owner, attempt in ((turn.id, turn.attempts[0].id), ("t2", AttemptId("a2"))):
-            intents.add(
+            writer.intents.add(
                 Intent(
                     attempt_id=attempt,
                     owner_id=owner,
@@ -222,7 +220,6 @@ class TestIntents:
                 )
             )
         writer.commit([Draft.of(turn)])
-        intents.close()
         crash(writer)
         return turn
 
@@ -250,8 +247,7 @@ class TestIntents:
         sql: sqlite3.Connection,
     ) -> None:
         first, second = open_writer(folder), open_writer(folder)
-        intents = IntentFile(folder.intents(second.name))
-        intents.add(
+        second.intents.add(
             Intent(
                 attempt_id=AttemptId("a9"),
                 owner_id="t9",
@@ -262,7 +258,6 @@ class TestIntents:
                 at=EPOCH,
             )
         )
-        intents.close()
         crash(second)
         first.close()
         reopen(folder, open_writer)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from coe_records import table
@@ -16,7 +18,9 @@ BUSY_S = 30.0
 
 def connect(path: Path, *, writable: bool = True) -> sqlite3.Connection:
     """Open the file; transactions begin and end only where we say so."""
-    mode = "rwc" if writable else "ro"
+    if writable:  # Made by us, not by SQLite: nobody else may read what is in it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    mode = "rw" if writable else "ro"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -80,5 +84,7 @@ def _upgrade(path: Path) -> None:
         with engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+    except DBAPIError as error:
+        raise error.orig or error from error
     finally:
         engine.dispose()

@@ -33,13 +33,16 @@ class IntentFile:
 
     _path: Path
     _fd: int = field(init=False)
-    """The file begins empty: what the last one said has been settled."""
     _in_flight: dict[AttemptId, bytes] = field(factory=dict, init=False)
     _size_bytes: int = field(default=0, init=False)
 
     @_fd.default
     def _(self) -> int:
-        return _begin(self._path)
+        return _open(self._path)
+
+    def clear(self) -> None:
+        """Forget what an earlier process left, once it is settled."""
+        os.ftruncate(self._fd, 0)
 
     def add(self, intent: Intent) -> None:
         """Note an attempt that is about to start."""
@@ -71,8 +74,9 @@ class IntentFile:
     def _compact(self) -> None:
         """Write what is in flight to a new file, which then takes the place of the old one."""
         new = self._path.with_suffix(".new")
-        fd = _begin(new)
+        fd = _open(new)
         try:
+            os.ftruncate(fd, 0)
             self._size_bytes = os.write(fd, b"".join(self._in_flight.values()))
             new.replace(self._path)
         except OSError:
@@ -82,8 +86,8 @@ class IntentFile:
         self._fd = fd
 
 
-def _begin(path: Path) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+def _open(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     return os.open(path, flags, 0o600)
 
 

@@ -16,7 +16,6 @@ from coe_core.error import CoeError, Unavailable
 from coe_core.ledger import Intent
 from coe_core.record import Interaction, Pointer, Record
 from coe_records.folder import DataFolder
-from coe_records.intent import IntentFile
 from coe_records.writer import Draft, Writer
 
 GROUP_TURNS = 1024
@@ -37,7 +36,6 @@ class GroupJournal:
     _folder: DataFolder
     _open_writer: Callable[[], Writer]
     _writer: Writer | None = field(default=None, init=False)
-    _intents: IntentFile | None = field(default=None, init=False)
     _thread: ThreadPoolExecutor | None = field(default=None, init=False)
     _waiting: deque[Waiting] = field(factory=deque, init=False)
     _draining: asyncio.Task[None] | None = field(default=None, init=False)
@@ -58,29 +56,28 @@ class GroupJournal:
         if self._thread is not None:
             self._thread.shutdown()
             self._thread = None
-        if self._intents is not None:
-            self._intents.close()
-            self._intents = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
     async def append(self, record: Record) -> Pointer:
         """Write a record; it is durable when this returns."""
+        if self._thread is None:
+            raise Unavailable("the journal is closed")
         future: asyncio.Future[Pointer] = asyncio.get_running_loop().create_future()
         self._waiting.append((record, future))
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
         pointer = await future
-        if self._intents is not None and isinstance(record, Interaction):
+        if self._writer is not None and isinstance(record, Interaction):
             for attempt in record.attempts:
-                self._intents.remove(attempt.id)
+                self._writer.intents.remove(attempt.id)
         return pointer
 
     def intend(self, intent: Intent) -> None:
         """Note an attempt. The kernel has it when this returns, the disk maybe not."""
-        if self._intents is not None:
-            self._intents.add(intent)
+        if self._writer is not None:
+            self._writer.intents.add(intent)
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
@@ -117,10 +114,12 @@ class GroupJournal:
         if self._writer is None:
             try:
                 self._writer = self._open_writer()
-                self._intents = IntentFile(self._folder.intents(self._writer.name))
             except (OSError, sqlite3.Error) as error:
-                text = f"the data folder {self._folder.path} cannot be used: {error}"
-                raise Unavailable(text, retry_after_s=5) from error
+                raise Unavailable(
+                    f"the data folder {self._folder.path} cannot be used: {error}; "
+                    "`coe doctor` tells more. The server goes on by itself once it can be",
+                    retry_after_s=5,
+                ) from error
         return self._writer
 
 

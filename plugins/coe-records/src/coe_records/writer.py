@@ -19,7 +19,7 @@ from coe_records import database
 from coe_records.disk import Disk
 from coe_records.envelope import GENESIS, Line, seal
 from coe_records.folder import DataFolder, release
-from coe_records.intent import Settlement, read_intents
+from coe_records.intent import IntentFile, Settlement, read_intents
 from coe_records.lock import locked
 from coe_records.log import Log
 from coe_records.projection import Mark, Projection
@@ -70,6 +70,8 @@ class Writer:
     """Segments that may hold lines that were taken back, locked until our next line stands
     elsewhere, by which everybody can tell.
     """
+    intents: IntentFile = field(init=False)
+    """Which attempts are in flight. It may be used by another thread than the rest."""
     _is_behind: bool = field(default=False, init=False)
     """Whether the last group is in the log but maybe not in the database."""
 
@@ -99,6 +101,7 @@ class Writer:
 
     def __attrs_post_init__(self) -> None:
         """Go on where this writer ended."""
+        self.intents = IntentFile(self._folder.intents(self.name))
         self._mark = self._projection.last_mark(self.name)
         self._segment = None
         if self._mark and self._mark.end_bytes == self._projection.log.size(self._mark.path):
@@ -117,6 +120,7 @@ class Writer:
 
     def close(self) -> None:
         """Cease to be a writer."""
+        self.intents.close()
         for segment in (*self._retired, *([self._segment] if self._segment else [])):
             segment.close()
         self._projection.connection.close()
@@ -235,4 +239,7 @@ class Writer:
         if orphans:
             self.commit([Draft.of(Settlement(intent=intent)) for intent in orphans])
             logger.bind(count=len(orphans)).warning("attempts of a killed process are settled")
-        path.unlink(missing_ok=True)
+        if writer == self.name:
+            self.intents.clear()
+        else:
+            path.unlink(missing_ok=True)
