@@ -1,10 +1,12 @@
 """The SQLite state store: a dict with versions, shared by processes."""
 
 import asyncio
+import sqlite3
 import sys
 import tempfile
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,8 @@ from coe_core.state import SqliteStateStore
 async def main():
     store = SqliteStateStore(Path(sys.argv[1]))
     await store.open()
+    print("ready", flush=True)
+    sys.stdin.readline()
     done = 0
     while done < int(sys.argv[2]):
         present = await store.get("count")
@@ -142,11 +146,34 @@ asyncio.run(main())
 
 async def test_no_increment_of_several_processes_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "not there yet" / "state.sqlite"
-    command = [sys.executable, "-c", INCREMENT, str(path), "20"]
-    processes = [await asyncio.create_subprocess_exec(*command) for _ in range(4)]
-    assert [await process.wait() for process in processes] == [0] * 4
+    command = [sys.executable, "-c", INCREMENT, str(path), "40"]
+    processes = [
+        await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE) for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+    # All begin at once, so that they are in each other's way.
+    await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+    assert [process.returncode for process in processes] == [0] * 4
     async with opened(path) as store:
-        assert (await store.get("count")).value == 80
+        assert (await store.get("count")).value == 160
+
+
+async def test_a_write_waits_for_that_of_another_process_and_then_sees_it(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    async with opened(path) as store, asyncio.timeout(10):
+        await store.put("a", 1)
+        begun: list[str] = []
+        await store._run(lambda connection: connection.set_trace_callback(begun.append))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("DELETE FROM state")
+            waiting = asyncio.create_task(store.put("a", 2, expect=0))
+            while not begun:
+                await asyncio.sleep(0)
+            other.execute("COMMIT")
+        assert (await waiting).value == 2
 
 
 async def test_concurrent_increments_in_one_process_are_not_lost(tmp_path: Path) -> None:
@@ -198,7 +225,7 @@ async def test_watchers_end_when_the_store_is_closed(tmp_path: Path) -> None:
 async def test_what_was_put_is_there_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     async with opened(path) as store:
-        written = await store.put("toggles/plugins/keyword", False)  # noqa: FBT003
+        written = await store.put("toggles/plugins/keyword", False)
     async with opened(path) as store:
         assert await store.get("toggles/plugins/keyword") == written
 

@@ -48,7 +48,10 @@ class Parrot:
         own = {"alias": "parrot", "provider": "parrot", "name": "parrot"}
         return [Model(**own, options=Options(), price=FREE)]
 
-    async def complete(self, model, request):
+    def describe(self, model):
+        return model
+
+    async def complete(self, model, request, *, group):
         if request.text == "fail":
             raise UpstreamOverloaded("the parrot is asleep")
         for word in (str(len(request.messages)), " ", request.text):
@@ -58,7 +61,7 @@ class Parrot:
             yield Chunk(content=".")
         yield Chunk(finish_reason="stop")
 
-    async def embed(self, model, request):
+    async def embed(self, model, request, *, group):
         raise NotImplementedError
 
 

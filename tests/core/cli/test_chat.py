@@ -70,9 +70,14 @@ def test_a_key_is_for_a_server(say: Coe) -> None:
 class Terminal:
     """`coe chat` in a terminal of its own."""
 
-    def __init__(self, folder: Path, site: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.mine, theirs = pty.openpty()
-        environment = {**os.environ, "PYTHONPATH": str(site), "LC_ALL": "C.UTF-8", "TERM": "dumb"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "LC_ALL": "C.UTF-8",
+            "TERM": "dumb",
+        }
         self.process = subprocess.Popen(
             [*COE, "chat"],
             cwd=folder,
@@ -108,9 +113,9 @@ class Terminal:
 
 
 @contextmanager
-def talking(folder: Path, site: Path) -> Iterator[Terminal]:
+def talking(folder: Path) -> Iterator[Terminal]:
     (folder / "coe.toml").write_text(SETTINGS, encoding="utf-8")
-    terminal = Terminal(folder, site)
+    terminal = Terminal(folder)
     try:
         yield terminal
     finally:
@@ -120,9 +125,9 @@ def talking(folder: Path, site: Path) -> Iterator[Terminal]:
 
 
 def test_a_conversation_is_one_session_and_ctrl_c_stops_only_the_answer(
-    folder: Path, site: Path
+    folder: Path,
 ) -> None:
-    with talking(folder, site) as terminal:
+    with talking(folder) as terminal:
         terminal.until("> ")
         terminal.type("안녕")
         terminal.until("1 안녕")

@@ -1,5 +1,6 @@
 """The program as a whole: common options, plugins' commands, errors, letters."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -111,11 +112,21 @@ def test_an_error_nobody_thought_of_is_one_line_unless_debugged(
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "ko_KR.EUC-KR"])
-def test_korean_is_printed_whatever_the_locale(folder: Path, site: Path, locale: str) -> None:
-    (folder / "coe.toml").write_text('[plugins.parrot]\ngreeting = "안녕"\n', encoding="utf-8")
-    environment = {"LC_ALL": locale, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(site)}
-    printed = subprocess.run([*COE, "greet"], env=environment, capture_output=True, check=True)
-    assert printed.stdout.decode("utf-8") == "안녕\n"
+def test_korean_is_read_and_printed_whatever_the_locale(folder: Path, locale: str) -> None:
+    (folder / "coe.toml").write_text(
+        '[routing]\ndefault = "parrot"\n[plugins.parrot]\ngreeting = "안녕"\n', encoding="utf-8"
+    )
+    path = os.pathsep.join(sys.path)
+    environment = {"LC_ALL": locale, "PYTHONIOENCODING": "ascii", "PYTHONPATH": path}
+
+    def printed(command: str, piped: str = "") -> str:
+        ended = subprocess.run(
+            [*COE, command], env=environment, input=piped.encode(), capture_output=True, check=True
+        )
+        return ended.stdout.decode("utf-8")
+
+    assert printed("greet") == "안녕\n"
+    assert printed("chat", "한글") == "1 한글\n"
 
 
 def test_a_reader_that_has_gone_is_no_traceback(folder: Path) -> None:
