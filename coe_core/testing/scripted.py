@@ -55,7 +55,13 @@ class ScriptedProvider:
         )
         return [chat, embedding]
 
-    async def complete(self, model: Model, request: ChatRequest) -> AsyncIterator[Chunk]:
+    def describe(self, model: Model) -> Model:
+        """Leave a configured model as it is."""
+        return model
+
+    async def complete(
+        self, model: Model, request: ChatRequest, *, group: str
+    ) -> AsyncIterator[Chunk]:
         """Give the next answer word by word, or whole to a request that does not stream."""
         turn = len(self.requests)
         self.requests.append(request)
@@ -69,7 +75,7 @@ class ScriptedProvider:
         if fault is not None:
             raise fault.error
 
-    async def embed(self, model: Model, request: EmbeddingRequest) -> Vectors:
+    async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
         """Give each text a vector of its own, always the same."""
         digests = (hashlib.sha256(text.encode()).digest() for text in request.input)
         rows = [[byte / 255 for byte in digest[:DIMENSIONS]] for digest in digests]

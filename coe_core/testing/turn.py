@@ -79,7 +79,7 @@ def make_turn(
     `limit_usd` bounds its budget; `fields` are any others of `Turn`.
     """
     asked = request or ChatRequest(model="auto", messages=(user(text),))
-    turn_id = TurnId(uuid7())
+    turn_id = fields.get("id", TurnId(uuid7()))
     told: dict[str, Any] = {
         "id": turn_id,
         "request": asked,

@@ -133,7 +133,7 @@ def proving(
     try:
         proof = Proof(suite, good, **attributes)
         for law in sorted(proof.laws()):
-            proof.run(law, good)
+            proof.run(law, good, examples=4)
         yield proof.bug
     finally:
         settings.load_profile(before)

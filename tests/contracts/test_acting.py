@@ -55,11 +55,11 @@ async def holds_on(*_: Any, **__: Any) -> Any:
 
 
 def test_model_provider() -> None:
-    async def meddle(_: Any, model: Any, request: Any) -> Any:
+    async def meddle(_: Any, model: Any, request: Any, *, group: str) -> Any:
         request.extra["stream"] = True
         yield END
 
-    async def remembers(self: Any, model: Any, request: Any) -> Any:
+    async def remembers(self: Any, model: Any, request: Any, *, group: str) -> Any:
         self.requests.append(request)
         await asyncio.sleep(0)
         if len(self.requests) > 1 and self.requests[-1] is not request:
@@ -67,7 +67,7 @@ def test_model_provider() -> None:
             return
         yield END
 
-    async def one_after_the_other(self: Any, model: Any, request: Any) -> Any:
+    async def one_after_the_other(self: Any, model: Any, request: Any, *, group: str) -> Any:
         if self.requests:
             raise ConnectionError("busy")
         self.requests.append(request)
@@ -75,7 +75,7 @@ def test_model_provider() -> None:
         yield END
         self.requests.clear()
 
-    async def embeds(self: Any, model: Any, request: Any) -> Vectors:
+    async def embeds(self: Any, model: Any, request: Any, *, group: str) -> Vectors:
         return Vectors.of([[float(n)] for n, _ in enumerate(request.input)])
 
     @frozen
@@ -93,12 +93,16 @@ def test_model_provider() -> None:
         strange = [evolve(models[0], provider="other")]
         bug("test_offers_its_own_models", "another provider", models=lambda _: strange)
 
+        stands = "test_lets_the_settings_stand"
+        bug(stands, "with attrs.evolve", describe=lambda *_: None)
+        bug(stands, "the settings say price", describe=lambda _, model: evolve(model, price=None))
+
         whole = "test_answers_whole_or_says_why_not"
         bug(whole, "taken for cut", complete=yields(Chunk(content="a")))
         bug(whole, "yield coe_core.Chunk", complete=yields("a", END))
         bug(whole, "went on after its finish", complete=yields(END, Chunk(content="a")))
         bug(whole, "attempt policies decide", complete=yields(error=TimeoutError()))
-        bug(whole, "write an `async def` with `yield", complete=lambda *_: [END])
+        bug(whole, "write an `async def` with `yield", complete=lambda *_, group: [END])
         nameless = Chunk(tool_calls=(evolve(call, name=None),))
         bug(whole, "has no name", lambda: Falling(nameless))
         idless = Chunk(tool_calls=(evolve(call, id=None),))
@@ -128,7 +132,7 @@ class Falling(ScriptedProvider):
         super().__init__()
         self.first = first
 
-    async def complete(self, model: Model, request: Any) -> Any:
+    async def complete(self, model: Model, request: Any, *, group: str) -> Any:
         for chunk in self.first:
             yield chunk
         for index in range(request.n or 1):
@@ -136,7 +140,7 @@ class Falling(ScriptedProvider):
 
 
 def test_model_provider_sees_numbers_that_are_none() -> None:
-    async def embeds(_: Any, model: Any, request: Any) -> Vectors:
+    async def embeds(_: Any, model: Any, request: Any, *, group: str) -> Vectors:
         return Vectors.of([[float("nan")] for _ in request.input])
 
     everything = {*dir(ModelProviderContract)}
@@ -318,7 +322,7 @@ def test_check() -> None:
         return Finding(ok=bool(next(numbers) % 2), text="x", mend="y")
 
     with proving(CheckContract, ExampleCheck) as bug:
-        bug("test_says_what_it_found", "return a Finding", check=gives(True))  # noqa: FBT003
+        bug("test_says_what_it_found", "return a Finding", check=gives(True))
         bug("test_says_what_it_found", "no text", check=gives(Finding(ok=True, text="")))
         bug("test_says_what_it_found", "what to do", check=gives(Finding(ok=False, text="x")))
         bug("test_changes_nothing", "a check only looks", check=flips)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Generic, TypeVar
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
 C = TypeVar("C")
@@ -107,7 +107,11 @@ def law(
             _name_after(holds, check)
             if strategies:
                 tried = settings(
-                    max_examples=self.examples, deadline=None, suppress_health_check=UNHURRIED
+                    max_examples=self.examples,
+                    deadline=None,
+                    # Explaining traces every line, of this package too: minutes for a failure.
+                    phases=set(settings().phases) - {Phase.explain},
+                    suppress_health_check=UNHURRIED,
                 )
                 tried(given(**strategies)(holds))()
             else:

@@ -81,6 +81,20 @@ class ModelProviderContract(ComponentContract[ModelProvider]):
         strangers = [model.alias for model in offered if model.provider != provider.name]
         assert not strangers, f"{strangers} name another provider than {provider.name!r}"
 
+    @law()
+    async def test_lets_the_settings_stand(self, provider: ModelProvider) -> None:
+        """`describe` fills in what is not known of a configured model, and changes nothing else."""
+        for model in self.models(provider):
+            described = provider.describe(model)
+            assert isinstance(described, Model), (
+                f"describe() returned {described!r}; return the model, with attrs.evolve"
+            )
+            for field in attrs.fields(Model):
+                said, says = getattr(model, field.name), getattr(described, field.name)
+                assert said in (None, says), (
+                    f"the settings say {field.name} = {said!r}, describe() made it {says!r}"
+                )
+
     @law(asked=chat_requests())
     async def test_answers_whole_or_says_why_not(
         self, provider: ModelProvider, asked: ChatRequest
@@ -89,7 +103,7 @@ class ModelProviderContract(ComponentContract[ModelProvider]):
         if (model := self._model(provider, "chat")) is None:
             return
         asked = attrs.evolve(asked, max_completion_tokens=SHORT_TOKENS)
-        chunks = await whole(provider.complete(model, asked))
+        chunks = await whole(provider.complete(model, asked, group="default"))
         if chunks is not None:
             check_end(chunks, asked.n or 1)
             check_calls(chunks)
@@ -100,7 +114,7 @@ class ModelProviderContract(ComponentContract[ModelProvider]):
         """A plain greeting is answered, streamed and not; an error will not do."""
         if (model := self._model(provider, "chat")) is None:
             return
-        chunks = await whole(provider.complete(model, greeting(stream=stream)))
+        chunks = await whole(provider.complete(model, greeting(stream=stream), group="default"))
         assert chunks is not None, "a greeting was refused"
         check_end(chunks, 1)
 
@@ -112,22 +126,23 @@ class ModelProviderContract(ComponentContract[ModelProvider]):
         if (model := self._model(provider, "chat")) is not None:
             asked = attrs.evolve(asked, max_completion_tokens=SHORT_TOKENS)
             with untouched(asked):
-                await whole(provider.complete(model, asked))
+                await whole(provider.complete(model, asked, group="default"))
 
     @law()
     async def test_stops_when_it_is_left(self, provider: ModelProvider) -> None:
         """Closing an answer ends the call at once, and the provider still answers."""
         if (model := self._model(provider, "chat")) is not None:
-            await leave_early(provider.complete(model, greeting(stream=True)))
-            assert await whole(provider.complete(model, greeting(stream=True))) is not None, (
-                "after an answer was left early the next one failed"
-            )
+            await leave_early(provider.complete(model, greeting(stream=True), group="default"))
+            assert (
+                await whole(provider.complete(model, greeting(stream=True), group="default"))
+                is not None
+            ), "after an answer was left early the next one failed"
 
     @law(steps=st.integers(0, 5))
     async def test_lets_itself_be_cancelled(self, provider: ModelProvider, steps: int) -> None:
         """Cancelling a call ends it."""
         if (model := self._model(provider, "chat")) is not None:
-            answer = provider.complete(model, greeting(stream=True))
+            answer = provider.complete(model, greeting(stream=True), group="default")
             await survives_cancellation(whole(answer), steps)
 
     @law()
@@ -135,7 +150,10 @@ class ModelProviderContract(ComponentContract[ModelProvider]):
         """Calls at the same time are all answered."""
         if (model := self._model(provider, "chat")) is None:
             return
-        calls = (whole(provider.complete(model, greeting(stream=odd))) for odd in (True, False) * 2)
+        calls = (
+            whole(provider.complete(model, greeting(stream=odd), group="default"))
+            for odd in (True, False) * 2
+        )
         for chunks in await asyncio.gather(*calls):
             assert chunks is not None, "of four calls at once one was refused"
             check_end(chunks, 1)
@@ -146,7 +164,7 @@ class ModelProviderContract(ComponentContract[ModelProvider]):
         if (model := self._model(provider, "embedding")) is None:
             return
         try:
-            vectors = await provider.embed(model, asked)
+            vectors = await provider.embed(model, asked, group="default")
         except CoeError:
             return
         check_vectors(vectors, len(asked.input))
@@ -157,8 +175,10 @@ class ModelProviderContract(ComponentContract[ModelProvider]):
         if (model := self._model(provider, "embedding")) is None:
             return
         try:
-            vectors = await provider.embed(model, asked)
-            back = await provider.embed(model, attrs.evolve(asked, input=asked.input[::-1]))
+            vectors = await provider.embed(model, asked, group="default")
+            back = await provider.embed(
+                model, attrs.evolve(asked, input=asked.input[::-1]), group="default"
+            )
         except CoeError:
             return
         assert alike(vectors, Vectors.of(back.rows()[::-1])), (

@@ -66,7 +66,7 @@ class StateStoreContract(ServiceContract[StateStore]):
         was removed: who read it before must not take the new value for the old.
         """
         last = 0
-        for value in values:
+        for value in (*values, None, "again"):
             written = await store.put("key", value)
             if value is not None:
                 assert written.version > last, f"version {written.version} came after {last}"

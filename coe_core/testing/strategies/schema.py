@@ -8,8 +8,7 @@ from datetime import UTC
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
-import jsonschema_rs
-from attrs import frozen
+from attrs import field, frozen
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -86,6 +85,9 @@ def values_of(schema: Schema) -> SearchStrategy[Json]:
     """Values that a schema allows, however many of its keywords are understood here: what the
     schema refuses is filtered out, so that a schema of unusual keywords may be slow.
     """
+    # Here, because Hypothesis loads this module wherever it is imported.
+    import jsonschema_rs
+
     allows = jsonschema_rs.Draft202012Validator(dict(schema)).is_valid
     return Reading(schema).values(schema).filter(allows)
 
@@ -125,6 +127,7 @@ class Reading:
     """Turns a schema into a strategy; `root` is what references count from."""
 
     root: Schema
+    _referenced: dict[str, SearchStrategy[Json]] = field(factory=dict, init=False)
 
     def values(self, schema: Schema | Literal[True, False]) -> SearchStrategy[Json]:
         """Values for one schema or subschema."""
@@ -134,7 +137,7 @@ class Reading:
             case False:
                 return st.nothing()
             case {"$ref": str(reference)}:
-                return st.deferred(lambda: self.values(self._target(reference)))
+                return self._reference(reference)
             case {"const": value}:
                 return st.builds(deepcopy, st.just(value))
             case {"enum": values}:
@@ -148,6 +151,13 @@ class Reading:
                 return st.one_of([self.values({**schema, "type": kind}) for kind in kinds])
             case _:
                 return self._typed(schema)
+
+    def _reference(self, reference: str) -> SearchStrategy[Json]:
+        # One strategy for each, or a schema that contains itself would have no end.
+        if reference not in self._referenced:
+            inner = st.deferred(lambda: self.values(self._target(reference)))
+            self._referenced[reference] = inner
+        return self._referenced[reference]
 
     def _target(self, reference: str) -> Any:
         target: Any = self.root
@@ -179,19 +189,21 @@ class Reading:
         least = max(0, schema.get("minItems", 0) - len(first))
         most = max(least, schema.get("maxItems", least + len(first) + 3) - len(first))
         unique = repr if schema.get("uniqueItems") else None
-        rest = st.lists(
-            self.values(schema.get("items", True)), min_size=least, max_size=most, unique_by=unique
-        )
-        return st.tuples(st.tuples(*first), rest).map(lambda both: [*both[0], *both[1]])
+        items = self.values(schema.get("items", True))
+        none_more: SearchStrategy[list[Json]] = st.builds(list)
+        rest = st.lists(items, min_size=least, max_size=most, unique_by=unique)
+        more = none_more if schema.get("items") is False else rest
+        return st.tuples(st.tuples(*first), more).map(lambda both: [*both[0], *both[1]])
 
     def _objects(self, schema: Schema) -> SearchStrategy[Json]:
         named = {name: self.values(sub) for name, sub in schema.get("properties", {}).items()}
-        required = {name: named.get(name, json_values()) for name in schema.get("required", ())}
+        unnamed = self.values(schema.get("additionalProperties", True))
+        required = {name: named.get(name, unnamed) for name in schema.get("required", ())}
         optional = {name: values for name, values in named.items() if name not in required}
         known = st.fixed_dictionaries(required, optional=optional)
-        if (more := schema.get("additionalProperties", True)) is False:
+        if schema.get("additionalProperties") is False:
             return known
-        others = st.dictionaries(keys(), self.values(more), max_size=2)
+        others = st.dictionaries(keys(), unnamed, max_size=2)
         return st.tuples(others, known).map(lambda both: {**both[0], **both[1]})
 
 

@@ -99,21 +99,20 @@ def sessions() -> SearchStrategy[Session]:
     )
 
 
-@st.composite
-def turns(draw: st.DrawFn) -> Turn:
+@cache
+def turns() -> SearchStrategy[Turn]:
     """Any turn: any text, group and role, with a budget that may be nothing."""
-    turn_id = draw(turn_ids())
-    return make_turn(
-        id=turn_id,
-        root_id=turn_id,
-        started_at=draw(instants()),
-        request=draw(chat_requests(st.just("auto"))),
-        principal=draw(principals()),
-        session=draw(sessions()),
-        params=Parameters(draw(st.dictionaries(names(), st.integers(0, 9), max_size=1))),
-        headers=draw(st.dictionaries(names(), texts(), max_size=1)),
-        limit_usd=draw(st.none() | amounts_usd()),
-        depth=draw(st.integers(0, 2)),
+    return st.builds(
+        make_turn,
+        id=turn_ids(),
+        request=chat_requests(st.just("auto")),
+        principal=principals(),
+        session=sessions(),
+        params=st.dictionaries(names(), st.integers(0, 9), max_size=1).map(Parameters),
+        headers=st.dictionaries(names(), texts(), max_size=1),
+        limit_usd=st.none() | amounts_usd(),
+        started_at=instants(),
+        depth=st.integers(0, 2),
     )
 
 

@@ -1,0 +1,421 @@
+"""Suites of the services: clock, records, state, database, knowledge, scheduler, caller."""
+
+import asyncio
+import itertools
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, evolve, field
+
+from coe_core.caller import ModelCaller, ModelEmbedder
+from coe_core.clock import SystemClock
+from coe_core.ephemeral import EphemeralRecords
+from coe_core.model import Vectors
+from coe_core.record import Pointer
+from coe_core.scaffold.kinds.knowledge_store import ExampleKnowledgeStore
+from coe_core.service import History, Versioned
+from coe_core.state import SqliteStateStore
+from coe_core.testing import (
+    CallerContract,
+    ClockContract,
+    DatabaseContract,
+    EmbedderContract,
+    JournalContract,
+    KnowledgeStoreContract,
+    ManualClock,
+    MemoryStateStore,
+    RecordReaderContract,
+    SchedulerContract,
+    SessionStoreContract,
+    StateStoreContract,
+)
+from coe_core.turn import Passage
+
+from .seeding import clings, fails, gives, proving, spoilt, yields
+
+NOT_SHARED = {"test_has_a_lasting_name"}
+
+
+def test_clock() -> None:
+    async def passing(_: Any, clock: ManualClock, seconds: float) -> None:
+        await clock.advance(seconds)
+
+    with proving(ClockContract, ManualClock, exempt={*dir(ClockContract)}, passing=passing):
+        pass
+
+
+def test_system_clock() -> None:
+    naive = lambda _: datetime.now()  # noqa: DTZ005, E731
+    ticks = itertools.count(10**6, -1)
+    past = itertools.count(0, -1)
+    with proving(ClockContract, SystemClock, exempt=set()) as bug:
+        bug("test_fulfils_the_contract", "'sleep' is not async", sleep=lambda *_: None)
+        bug("test_tells_the_time_in_utc", "return datetime.now(UTC)", now=naive)
+        back = lambda _: float(next(ticks))  # noqa: E731
+        bug("test_never_goes_backwards", "monotonic_s() says", monotonic_s=back)
+        ago = lambda _: datetime.now(UTC) + timedelta(days=next(past))  # noqa: E731
+        bug("test_never_goes_backwards", "back to", now=ago)
+        bug("test_does_not_wait_for_nothing", "negative", sleep=fails(AssertionError("negative")))
+        bug("test_lets_sleepers_be_cancelled", "swallow it", sleep=clings())
+
+
+class Forgetful(EphemeralRecords):
+    """Keeps records, except where a test says otherwise."""
+
+
+def test_journal() -> None:
+    lengths = itertools.count(1)
+
+    def elsewhere(*_: Any) -> Pointer:
+        return Pointer(segment="s", offset=next(lengths), length=1, sha256="")
+
+    async def again(_: Any, record: Any) -> Pointer:
+        return elsewhere()
+
+    async def meddle(_: Any, record: Any) -> Pointer:
+        getattr(record, "params", {})["seen"] = True
+        return elsewhere()
+
+    at = Pointer(segment="s", offset=0, length=1, sha256="")
+    with proving(JournalContract, EphemeralRecords) as bug:
+        bug("test_points_to_what_it_wrote", "return a coe_core", append=gives(None))
+        bug("test_points_to_what_it_wrote", "no segment", append=gives(evolve(at, segment="")))
+        bug("test_points_to_what_it_wrote", "use attrs.evolve", append=meddle)
+        bug("test_writes_a_turn_once", "one turn was written at", append=again)
+        bug("test_gives_each_turn_its_own_place", "at one place", append=gives(at))
+        bug("test_notes_an_intent_without_waiting", "a plain `def`", intend=lambda *_: at)
+        bug("test_can_be_cancelled", "swallow it", append=clings(at))
+
+
+def pair(**spoils: Any) -> Callable[[], Any]:
+    """Make a journal together with what reads it, spoilt."""
+
+    def make() -> Any:
+        records = spoilt(EphemeralRecords, spoils)()
+        return records, records
+
+    return make
+
+
+def test_record_reader() -> None:
+    async def anybody_s(self: Any, group: str, turn_id: str) -> Any:
+        found = (turn for (_, known), turn in self._turns.items() if known == turn_id)
+        return next(found, None)
+
+    async def shortened(self: Any, group: str, turn_id: str) -> Any:
+        found = self._turns.get((group, turn_id))
+        return found and evolve(found, answer=())
+
+    async def newest_first(self: Any, group: Any, **window: Any) -> Any:
+        listed = [turn async for turn in EphemeralRecords.interactions(self, group, **window)]
+        for turn in reversed(listed):
+            yield turn
+
+    async def until_and_with(self: Any, group: Any, *, since: Any = None, until: Any = None) -> Any:
+        until = until and until + timedelta(microseconds=1)
+        async for turn in EphemeralRecords.interactions(self, group, since=since, until=until):
+            yield turn
+
+    async def after(self: Any, group: Any, *, since: Any = None, until: Any = None) -> Any:
+        since = since and since + timedelta(microseconds=1)
+        async for turn in EphemeralRecords.interactions(self, group, since=since, until=until):
+            yield turn
+
+    async def everybody_s(self: Any, group: Any, **window: Any) -> Any:
+        async for turn in EphemeralRecords.interactions(self, None, **window):
+            yield turn
+
+    async def in_two_steps(self: Any, record: Any) -> Pointer:
+        await EphemeralRecords.append(self, evolve(record, answer=()))
+        await asyncio.sleep(0.001)
+        return await EphemeralRecords.append(self, record)
+
+    with proving(RecordReaderContract, pair(), exempt=set()) as bug:
+        bug("test_fulfils_the_contract", "no RecordReader", lambda: (EphemeralRecords(), object()))
+        bug("test_reads_back_what_was_written", "read", pair(interaction=shortened))
+        bug("test_keeps_groups_apart", "another group's turn", pair(interaction=anybody_s))
+        bug("test_keeps_groups_apart", "were listed", pair(interactions=everybody_s))
+        bug("test_lists_by_start", "oldest first", pair(interactions=newest_first))
+        bug("test_lists_by_start", "were listed", pair(interactions=yields()))
+        bug("test_lists_a_window", "start < until", pair(interactions=until_and_with))
+        bug("test_lists_a_window", "since <= start", pair(interactions=after))
+        bug("test_holds_whole_turns_or_none", "after a cancellation", pair(append=in_two_steps))
+
+
+def test_session_store() -> None:
+    async def first(self: Any, group: str, session_id: str) -> Any:
+        turns = [t.id for t in self._turns.values() if t.session == session_id]
+        return turns[0] if turns else None
+
+    async def of_anybody(self: Any, group: str, conversation: str) -> Any:
+        found = (t for t in self._turns.values() if t.conversation == conversation)
+        return next(found, None)
+
+    async def head_of_anybody(self: Any, group: str, session_id: str) -> Any:
+        return {session: turn for (_, session), turn in self._heads.items()}.get(session_id)
+
+    async def oldest(self: Any, group: str, turn_id: str, *, limit: int) -> History:
+        whole = await EphemeralRecords.history(self, group, turn_id, limit=1000)
+        return History(messages=whole.messages[:limit])
+
+    async def whole(self: Any, group: str, turn_id: str, *, limit: int) -> History:
+        return await EphemeralRecords.history(self, group, turn_id, limit=1000)
+
+    async def short(self: Any, group: str, turn_id: str, *, limit: int) -> History:
+        return await EphemeralRecords.history(self, group, turn_id, limit=1)
+
+    with proving(SessionStoreContract, pair()) as bug:
+        bug("test_knows_the_newest_turn", "the newest turn is", pair(head=first))
+        bug("test_knows_the_newest_turn", "before its turns", pair(head=gives("turn")))
+        bug("test_finds_a_conversation", "found None", pair(find=gives(None)))
+        bug("test_finds_a_conversation", "another group's conversation", pair(find=of_anybody))
+        bug("test_finds_a_conversation", "another group's session", pair(head=head_of_anybody))
+        bug("test_tells_the_history", "told", pair(history=oldest))
+        bug("test_tells_the_history", "were asked for", pair(history=whole))
+        bug("test_tells_the_history", "no summary", pair(history=short))
+
+
+def test_state_store() -> None:
+    async def overwrites(self: Any, key: str, value: Any, *, expect: int | None = None) -> Any:
+        return await MemoryStateStore.put(self, key, value)
+
+    async def counts_per_key(self: Any, key: str, value: Any, *, expect: Any = None) -> Any:
+        version = (await self.get(key)).version + 1
+        await MemoryStateStore.put(self, key, value, expect=expect)
+        if value is not None:
+            self._values[key] = Versioned(value=value, version=version)
+        return await self.get(key)
+
+    async def waits_between(self: Any, key: str, value: Any, *, expect: Any = None) -> Any:
+        if expect is not None and (await self.get(key)).version != expect:
+            return await MemoryStateStore.put(self, key, value, expect=expect)
+        await asyncio.sleep(0)
+        return await MemoryStateStore.put(self, key, value)
+
+    async def keeps_null(self: Any, key: str, value: Any, *, expect: Any = None) -> Any:
+        written = await MemoryStateStore.put(self, key, value or "", expect=expect)
+        self._values[key] = evolve(written, value=value)
+        return written
+
+    async def contains(self: Any, prefix: str) -> Any:
+        return {key: found for key, found in self._values.items() if key > prefix}
+
+    async def once(self: Any, prefix: str) -> AsyncIterator[Any]:
+        yield await self.list(prefix)
+        await asyncio.sleep(3600)
+
+    with proving(StateStoreContract, MemoryStateStore, examples=15) as bug:
+        bug("test_remembers_what_was_written", "get() says", get=gives(Versioned()))
+        bug("test_remembers_what_was_written", "0 means absent", put=keeps_null)
+        bug("test_lists_by_prefix", "gave", list=contains)
+        bug("test_gives_growing_versions", "came after", put=counts_per_key)
+        bug("test_refuses_a_stale_write", "went through", put=overwrites)
+        bug("test_lets_one_writer_win", "at once", put=waits_between)
+        bug("test_tells_watchers", "was told nothing", watch=once)
+
+
+def test_sqlite_state_store(tmp_path: Path) -> None:
+    folders = itertools.count()
+
+    def make() -> SqliteStateStore:
+        return SqliteStateStore(tmp_path / str(next(folders)) / "state.sqlite", poll_s=0.001)
+
+    with proving(StateStoreContract, make, exempt={*dir(StateStoreContract)}):
+        pass
+
+
+@define
+class Rows:
+    """A result of sqlite3 with the methods of SQLAlchemy's."""
+
+    rows: list[Any]
+
+    def fetchall(self) -> list[Any]:
+        return self.rows
+
+    def scalar(self) -> Any:
+        return self.rows[0][0]
+
+
+@define
+class Connection:
+    sqlite: sqlite3.Connection
+
+    async def exec_driver_sql(self, statement: str) -> Rows:
+        return Rows(self.sqlite.execute(statement).fetchall())
+
+
+@define
+class MemoryDatabase:
+    url: str = "sqlite://"
+    _sqlite: sqlite3.Connection | None = field(default=None, init=False)
+
+    async def open(self) -> None:
+        self._sqlite = sqlite3.connect(":memory:")
+
+    async def close(self) -> None:
+        assert self._sqlite is not None
+        self._sqlite.close()
+
+    @asynccontextmanager
+    async def connect(self, group: str | None = None) -> AsyncIterator[Connection]:
+        assert self._sqlite is not None
+        with self._sqlite:
+            yield Connection(self._sqlite)
+
+
+def test_database() -> None:
+    @asynccontextmanager
+    async def rolls_back(self: Any, group: str | None = None) -> AsyncIterator[Connection]:
+        yield Connection(self._sqlite)
+        self._sqlite.rollback()
+
+    @asynccontextmanager
+    async def commits(self: Any, group: str | None = None) -> AsyncIterator[Connection]:
+        try:
+            yield Connection(self._sqlite)
+        finally:
+            self._sqlite.commit()
+
+    @asynccontextmanager
+    async def swallows(self: Any, group: str | None = None) -> AsyncIterator[Connection]:
+        try:
+            async with MemoryDatabase.connect(self) as connection:
+                yield connection
+        except LookupError:
+            return
+
+    @asynccontextmanager
+    async def has_no_groups(self: Any, group: str | None = None) -> AsyncIterator[Connection]:
+        assert group is None, "no groups here"
+        async with MemoryDatabase.connect(self) as connection:
+            yield connection
+
+    with proving(DatabaseContract, MemoryDatabase) as bug:
+        secret = "postgresql://coe:synthetic@127.0.0.1/coe"
+        bug("test_shows_no_password", "holds the password", url=secret)
+        bug("test_shows_no_password", "no SQLAlchemy address", url="coe.sqlite")
+        bug("test_commits_at_the_end", "left nothing", connect=rolls_back)
+        bug("test_rolls_back_after_an_error", "left its rows", connect=commits)
+        bug("test_rolls_back_after_an_error", "swallowed the error", connect=swallows)
+        bug("test_opens_for_a_group", "no groups here", connect=has_no_groups)
+
+
+def test_knowledge_store() -> None:
+    async def adds(self: Any, card: Any) -> None:
+        self.by_id[f"{len(self.by_id)}"] = card
+
+    async def of_every_layer(self: Any, layers: Any) -> Any:
+        return [self.by_id[key] for key in sorted(self.by_id)]
+
+    found = Passage(id="1", text="x", layer="global", source="s", score=1.0)
+    with proving(KnowledgeStoreContract, ExampleKnowledgeStore) as bug:
+        bug("test_returns_the_cards_of_the_layers", "found", cards=of_every_layer)
+        bug("test_replaces_a_card", "put twice", put_card=adds)
+        searches = "test_searches_within_the_layers"
+        elsewhere = evolve(found, layer="group:other")
+        bug(searches, "found passages of ['group:other']", search=gives([elsewhere]))
+        many = [evolve(found, id=str(n)) for n in range(9)]
+        bug(searches, "9 came", search=gives(many))
+        bug(searches, "came twice", search=gives([found, found]))
+
+
+@define
+class Tasks:
+    """Runs jobs as tasks of this process."""
+
+    tasks: set[asyncio.Task[Any]] = field(factory=set, init=False)
+
+    async def submit(self, job: Any, *, at: datetime | None = None) -> None:
+        self.tasks.add(asyncio.create_task(self.run(job, at)))
+
+    async def run(self, job: Any, at: datetime | None) -> None:
+        if at is not None:
+            await asyncio.sleep((at - datetime.now(UTC)).total_seconds())
+        try:
+            await job.run()
+        except LookupError:
+            return
+
+    async def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+def test_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coe_core.testing.contracts.scheduler.SOON_S", 0.05)
+
+    async def twice(_: Any, job: Any, at: Any) -> None:
+        await job.run()
+        await job.run()
+
+    async def at_once(_: Any, job: Any, at: Any) -> None:
+        await job.run()
+
+    @define
+    class Stopping(Tasks):
+        async def submit(self, job: Any, *, at: datetime | None = None) -> None:
+            if not self.tasks:
+                await Tasks.submit(self, job, at=at)
+
+    with proving(SchedulerContract, Tasks) as bug:
+        bug("test_runs_a_job_once", "ran 2 times", run=twice)
+        bug("test_runs_a_job_once", "did not run within", submit=gives(None))
+        bug("test_waits_until_the_time", "ran today", run=at_once)
+        bug("test_survives_a_job_that_fails", "did not run within", Stopping)
+
+
+def test_caller() -> None:
+    def make() -> ModelCaller:
+        return ModelCaller(SystemClock())
+
+    class Silent(ModelCaller):
+        """Calls, and books nothing."""
+
+        async def complete(self, model: str, request: Any, **told: Any) -> Any:
+            async for chunk in ModelCaller.complete(self, model, request, **told):
+                yield chunk
+            told["parent"].ledger.attempts.clear()
+
+        async def embed(self, model: str, request: Any, **told: Any) -> Vectors:
+            vectors = await ModelCaller.embed(self, model, request, **told)
+            told["parent"].ledger.attempts.clear()
+            return vectors
+
+    class Late(ModelCaller):
+        """Books a call when it has been read to its end."""
+
+        async def complete(self, model: str, request: Any, **told: Any) -> Any:
+            provider = told["parent"].application.model_providers["scripted"]
+            async for chunk in provider.complete(None, request, group="default"):
+                yield chunk
+
+    silent, late = (lambda: Silent(SystemClock())), (lambda: Late(SystemClock()))
+    with proving(CallerContract, make) as bug:
+        bug("test_books_each_call", "the ledger has []", silent)
+        bug("test_books_a_call_that_was_left", "not one cancelled call", late)
+        bug("test_knows_its_models", "an unknown model was called", late)
+        bug("test_embeds_and_books", "the ledger has []", silent)
+
+
+def test_embedder() -> None:
+    class Embedding(ModelEmbedder):
+        def __init__(self) -> None:
+            super().__init__("scripted-embed", ModelCaller(SystemClock()))
+
+    async def shuffles(_: Any, texts: Any, **told: Any) -> Vectors:
+        return Vectors.of([[float(n)] for n, _ in enumerate(texts)])
+
+    async def widens(_: Any, texts: Any, *, purpose: str, parent: Any) -> Vectors:
+        return Vectors.of([[1.0] * len(purpose) for _ in texts])
+
+    with proving(EmbedderContract, Embedding) as bug:
+        bug("test_embeds_each_text", "each gets one", embed=gives(Vectors.of([])))
+        bug("test_embeds_each_text", "the reverse", embed=shuffles)
+        bug("test_has_one_width", "a query has", embed=widens)
