@@ -127,7 +127,7 @@ class Tries(RuleBasedStateMachine):
 
     @precondition(lambda self: self.gated.unanswered)
     @rule(well=st.booleans())
-    def answer(self, well: bool) -> None:  # noqa: FBT001
+    def answer(self, well: bool) -> None:
         (call,) = self.gated.unanswered
         call.set_result(None) if well else call.set_exception(UpstreamRejected("no"))
         self.runner.run(self._settle())
@@ -160,4 +160,4 @@ class Tries(RuleBasedStateMachine):
 
 
 TestTries = Tries.TestCase
-TestTries.settings = settings(max_examples=30, stateful_step_count=15, deadline=None)
+TestTries.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)

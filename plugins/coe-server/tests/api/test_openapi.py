@@ -88,7 +88,7 @@ def test_the_server_does_what_the_document_says(
         return  # there is no wrong way to ask
 
     @settings(
-        max_examples=20,
+        max_examples=15,
         derandomize=True,
         deadline=None,
         database=None,
@@ -124,7 +124,7 @@ async def test_every_route_is_in_it(running: Any) -> None:
 async def test_a_key_is_asked_for_once_there_are_keys(
     deploy: Any,
     world: Any,
-    keys: bool,  # noqa: FBT001
+    keys: bool,
 ) -> None:
     world.keys = keys
     async with deploy() as running:
