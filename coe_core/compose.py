@@ -7,13 +7,13 @@ what an operator did not touch goes on undisturbed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import attrs
 import click
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
 from coe_core import contract, service
 from coe_core.application import Application, PluginProblem, PluginReport, Stage
@@ -126,6 +126,7 @@ class Composition:
     engine_services: Mapping[type[Any], Any]
     data_dir: Path
     reused: Mapping[str, Part]
+    kinds: Collection[str] = tuple(CONTRACTS)
     parts: dict[str, Part] = field(factory=dict, init=False)
     services: dict[type[Any], Any] = field(factory=dict, init=False)
     problems: list[PluginProblem] = field(factory=list, init=False)
@@ -143,7 +144,7 @@ class Composition:
             self._compose_services(self._pending.pop(0))
         self.services = {**self.engine_services, **self.services}
         for part in fresh:
-            for kind in CONTRACTS:
+            for kind in self.kinds:
                 found = self._call(part, f"coe_{kind}")
                 part.components[kind] = [c for c in found if _fits(part, kind, c)]
 
@@ -226,6 +227,11 @@ class Composition:
 
     def _problem(self, plugin: str, stage: Stage, text: str, mend: str) -> None:
         self.problems.append(PluginProblem(plugin=plugin, stage=stage, text=text, mend=mend))
+
+    def problems_found(self) -> tuple[PluginProblem, ...]:
+        """Return every problem, those of the composition itself first."""
+        own = [problem for part in self.parts.values() for problem in part.problems]
+        return (*self.problems, *own)
 
     def active(self, kind: str) -> list[Any]:
         """Return the components of a kind that are switched on, by name."""
@@ -424,8 +430,36 @@ def _assemble(work: Composition, operator_params: Mapping[str, Any]) -> Applicat
         agents={agent.name: agent for agent in work.active("agents")},
         **lists,
     )
-    own = [problem for part in work.parts.values() for problem in part.problems]
-    return evolve(application, problems=(*work.problems, *own))
+    return evolve(application, problems=work.problems_found())
+
+
+@frozen(kw_only=True)
+class PluginCommands:
+    """The plugins' subcommands, and why some may be missing."""
+
+    commands: Sequence[click.Command]
+    disabled: Sequence[str]
+    """The plugins that are switched off."""
+    problems: Sequence[PluginProblem]
+
+
+def compose_commands(
+    settings: Settings,
+    *,
+    installed: Mapping[str, Installed],
+    engine_services: Mapping[type[Any], Any],
+    data_dir: Path,
+) -> PluginCommands:
+    """Ask the plugins for their subcommands and for nothing else, so that `coe --help` does not
+    wait for what a server needs.
+    """
+    work = Composition(settings, installed, engine_services, data_dir, {}, ("cli_commands",))
+    work.run()
+    return PluginCommands(
+        commands=work.active("cli_commands"),
+        disabled=[n for n in installed if not settings.plugins.get(n, PluginTable()).enabled],
+        problems=work.problems_found(),
+    )
 
 
 def _valid_params(

@@ -23,7 +23,7 @@ from coe_core.application import Application, PluginProblem
 from coe_core.budget import BudgetBook, RateMeter
 from coe_core.caller import ModelCaller, ModelEmbedder
 from coe_core.clock import SystemClock
-from coe_core.compose import Part, compose
+from coe_core.compose import Part, PluginCommands, compose, compose_commands
 from coe_core.ephemeral import EphemeralRecords
 from coe_core.error import CoeError, StartRefused
 from coe_core.message import Json
@@ -240,9 +240,7 @@ class Host:
 
 
 def compose_unopened(settings: Settings, data_dir: Path) -> tuple[Application, Mapping[str, Part]]:
-    """Compose what is installed with the present toggles, and open nothing: enough to look at what
-    is there, or to find a command.
-    """
+    """Compose what is installed with the present toggles, and open nothing: enough to look at."""
     installed, problems = discover()
     store = SqliteStateStore(data_dir / STATE_FILE)
     state = store.peek(TOGGLES) | store.peek(PARAMS)
@@ -254,6 +252,19 @@ def compose_unopened(settings: Settings, data_dir: Path) -> tuple[Application, M
         operator_params=_operator_params(state),
     )
     return evolve(application, problems=(*problems, *application.problems)), parts
+
+
+def unopened_commands(settings: Settings, data_dir: Path) -> PluginCommands:
+    """Return the plugins' subcommands with the present toggles, and open nothing."""
+    installed, problems = discover()
+    store = SqliteStateStore(data_dir / STATE_FILE)
+    commands = compose_commands(
+        _with_toggles(settings, store.peek(TOGGLES), installed),
+        installed=installed,
+        engine_services=_engine_services(settings, SystemClock(), store),
+        data_dir=data_dir,
+    )
+    return evolve(commands, problems=(*problems, *commands.problems))
 
 
 def _engine_services(

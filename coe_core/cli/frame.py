@@ -17,7 +17,7 @@ from coe_core.settings import Settings, load
 
 if TYPE_CHECKING:
     from coe_core.application import Application
-    from coe_core.compose import Part
+    from coe_core.compose import Part, PluginCommands
     from coe_core.host import Host
 
 DEFAULT_CONFIG = Path("coe.toml")
@@ -69,6 +69,13 @@ class Frame:
     def application(self) -> Application:
         """The deployment with the operators' toggles, composed but not opened; makes no file."""
         return self._composed[0]
+
+    @cached_property
+    def plugin_commands(self) -> PluginCommands:
+        """The plugins' subcommands; quicker to get than the whole application."""
+        from coe_core.host import unopened_commands
+
+        return unopened_commands(self.settings, self.data_dir)
 
     @property
     def parts(self) -> Mapping[str, Part]:

@@ -73,18 +73,17 @@ class Program(click.Group):
 
 
 def _contributed(frame: Frame) -> dict[str, click.Command]:
-    return {command.name: command for command in frame.application.cli_commands}
+    return {command.name: command for command in frame.plugin_commands.commands if command.name}
 
 
 def _hidden(frame: Frame) -> str:
     """Say why plugins' commands may be missing, "" when none is."""
     try:
-        application = frame.application
+        plugins = frame.plugin_commands
     except CoeError as error:
         return f"The plugins' commands are missing: {error.message}."
-    off = [report.name for report in application.plugins if not report.enabled]
-    reasons = [f"switched off: {', '.join(off)}"] if off else []
-    reasons += [f"{len(application.problems)} problem(s)"] if application.problems else []
+    reasons = [f"switched off: {', '.join(plugins.disabled)}"] if plugins.disabled else []
+    reasons += [f"{len(plugins.problems)} problem(s)"] if plugins.problems else []
     why = f"Some commands may be missing ({'; '.join(reasons)}): see `coe plugins`."
     return why if reasons else ""
 

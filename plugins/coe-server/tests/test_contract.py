@@ -2,7 +2,8 @@
 
 import pytest
 from coe_server.command import serve_command
-from coe_server.plugin import ROUTES, ServerPlugin
+from coe_server.plugin import ServerPlugin
+from coe_server.routes import ROUTES
 from coe_server.settings import Settings
 
 from coe_core.application import Application

@@ -16,7 +16,7 @@ import schemathesis
 from attrs import evolve, field, frozen
 from attrs.validators import ge, gt, in_, le, lt, max_len, min_len, optional
 from coe_server.openapi import document
-from coe_server.plugin import ROUTES
+from coe_server.routes import ROUTES
 from coe_server.schema import Components
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
