@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -70,20 +71,29 @@ def commands(fence: Fence) -> Iterator[Command]:
     for part in re.split(r"(?m)^\$ ", fence.text)[1:]:
         lines = part.split("\n")
         length = 1
-        while lines[length - 1].endswith("\\"):
+        while goes_on("\n".join(lines[:length])):
             length += 1
         output = "\n".join(lines[length:]).strip("\n")
         yield Command("\n".join(lines[:length]), output, fence.line)
 
 
+def goes_on(command: str) -> bool:
+    """Tell whether a shell would wait for another line."""
+    try:
+        shlex.split(command)
+    except ValueError:  # A quotation is open, or the last letter quotes the newline.
+        return True
+    return command.endswith("\\")
+
+
 def fits(expected: str, printed: str) -> bool:
-    """Compare; `...` stands for anything, other lines too."""
-    pattern = r"(?s:.*?)".join(map(re.escape, expected.strip().split("...")))
+    """Compare; `...` stands for anything, other lines too, and one space for several."""
+    pattern = r"(?s:.*?)".join(map(re.escape, _plain(expected).split("...")))
     return re.fullmatch(pattern, _plain(printed)) is not None
 
 
 def _plain(text: str) -> str:
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+    return "\n".join(re.sub(r"[ \t]+", " ", line).rstrip() for line in text.strip().splitlines())
 
 
 @define

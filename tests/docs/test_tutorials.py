@@ -6,7 +6,7 @@ import site
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -55,10 +55,10 @@ def others(tmp_path: Path) -> Path:
 @pytest.fixture
 def stranger(
     tmp_path: Path, wheels: Path, sockets: Path, free_port: int, models: Path
-) -> Iterator[Mapping[str, str]]:
+) -> Mapping[str, str]:
     """The environment of somebody who has a Python, and the wheels."""
     shutil.copytree(models, tmp_path / "models")
-    yield {
+    return {
         "PATH": f"{Path(sys.base_prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "COE_WHEELS": str(wheels),
         "COE_MODELS_DIR": str(tmp_path / "models"),
