@@ -140,6 +140,12 @@ class TestStream:
         assert chunks[-1].usage.total_tokens == 5
         assert all(c.usage is None for c in chunks[:-1])
 
+    @pytest.mark.parametrize("asked", [True, False])
+    async def test_usage_is_null_until_then(self, api: Any, *, asked: bool) -> None:
+        options = {"stream_options": {"include_usage": asked}}
+        frames = events_of(await api.post("chat/completions", BODY | {"stream": True} | options))
+        assert all(("usage" in frame) is asked for frame in frames)
+
     async def test_tool_calls_in_pieces(self, start_api: Any) -> None:
         async with (
             start_api(*CALLS) as api,
