@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator, Sequence
 
 from coe_models_litellm.options import Options
+from coe_models_litellm.plugin import LiteLLMPlugin
 from coe_models_litellm.provider import LiteLLMProvider
 from coe_models_litellm.release import ReleaseCheck
 from coe_models_litellm.startup import StartupCheck
@@ -9,8 +10,16 @@ from coe_core.contract import Check, ModelProvider
 from coe_core.model import Model
 from coe_core.settings import Secret
 from coe_core.testing.contracts.check import CheckContract
+from coe_core.testing.contracts.plugin import PluginContract
 from coe_core.testing.contracts.provider import ModelProviderContract
 from coe_core.testing.upstream import Upstream
+
+
+class TestLiteLLMPlugin(PluginContract):
+    name = "litellm"
+
+    def make(self) -> type[LiteLLMPlugin]:
+        return LiteLLMPlugin
 
 
 class TestLiteLLMProvider(ModelProviderContract):

@@ -91,7 +91,7 @@ async def test_tokens_stay_tokens(
 def test_vectors_come_in_the_order_of_the_input(
     rows: list[list[float]],
     random: Any,
-    as_base64: bool,  # noqa: FBT001
+    as_base64: bool,
 ) -> None:
     def form(numbers: list[float]) -> Any:
         packed = struct.pack(f"<{len(numbers)}f", *numbers)
