@@ -59,7 +59,7 @@ def write_plugin(name: str, kind: str, into: Path) -> Path:
     if kind not in KINDS:
         known = ", ".join(KINDS)
         raise InvalidField(
-            f"there is no kind {kind!r}{nearest(kind, KINDS)}; there are: {known}", param="kind"
+            f"there is no kind {kind!r} among {known}{nearest(kind, KINDS)}", param="kind"
         )
     folder = into / f"coe-{name}"
     if folder.exists():

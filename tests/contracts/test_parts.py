@@ -1,6 +1,8 @@
 """The parts that tests are built from: clock, provider, turn, deployment, fixtures, laws."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -175,6 +177,13 @@ def test_public_names_are_there() -> None:
         assert getattr(coe_core.testing, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'RouterContrat'"):
         coe_core.testing.RouterContrat  # noqa: B018
+
+
+def test_fixtures_bring_in_nothing_heavy() -> None:
+    heavy = "{'aiohttp', 'hypothesis', 'jsonschema_rs', 'litellm', 'numpy', 'sqlalchemy'}"
+    code = f"import sys, coe_core.testing.fixtures; print(*(set(sys.modules) & {heavy}))"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.split() == []
 
 
 def test_suites_are_collected_and_explain_themselves(pytester: pytest.Pytester) -> None:

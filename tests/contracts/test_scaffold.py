@@ -82,7 +82,7 @@ class TestRefusal:
         assert list(tmp_path.iterdir()) == []
 
     def test_of_an_unknown_kind(self, tmp_path: Path) -> None:
-        with pytest.raises(InvalidField, match=r"no kind 'ruoter'.*'router'.*there are: agent"):
+        with pytest.raises(InvalidField, match=r"no kind 'ruoter' among agent, .*'router'\?"):
             write_plugin("mine", "ruoter", tmp_path)
 
     def test_of_a_folder_that_is_there(self, tmp_path: Path) -> None:
