@@ -34,7 +34,7 @@ async def serving(folder: Path, *options: str) -> AsyncIterator[tuple[Process, s
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
-        await process.communicate()
+        await ended(process)
 
 
 async def refusal(folder: Path, *options: str) -> tuple[int | None, str]:
@@ -42,9 +42,19 @@ async def refusal(folder: Path, *options: str) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
         *PROGRAM, *options, cwd=folder, stdout=PIPE, stderr=PIPE
     )
-    out, err = await process.communicate()
+    out, err = await ended(process)
     assert out == b""
     return process.returncode, err.decode()
+
+
+async def ended(process: Process) -> tuple[bytes, bytes]:
+    """Wait for the end, and give what was said; one that goes on is killed."""
+    try:
+        async with asyncio.timeout(30):
+            return await process.communicate()
+    except TimeoutError:
+        process.kill()
+        raise
 
 
 def only_line(text: str) -> str:
