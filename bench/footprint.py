@@ -90,7 +90,7 @@ def serve() -> dict[str, float]:
             ready_s = time.monotonic() - started
             memory_mb = resident_mb(server.pid)
             body = {"model": "local", "messages": [{"role": "user", "content": "Hello"}]}
-            request = urllib.request.Request(  # noqa: S310 our own loopback
+            request = urllib.request.Request(
                 f"http://127.0.0.1:{port}/v1/chat/completions",
                 data=json.dumps(body | {"max_tokens": 8}).encode(),
                 headers={"content-type": "application/json"},

@@ -97,9 +97,9 @@ class Line:
         match error["type"]:
             case "load_error":
                 return MissingModel(
-                    f"llama.cpp cannot load {Path(self.spec.path).name}: {message} The file may be damaged, "
-                    "or of a kind that this version does not know; `coe models check` examines "
-                    "the bundled one"
+                    f"llama.cpp cannot load {Path(self.spec.path).name}: {message} The file may be "
+                    "damaged, or of a kind that this version does not know; `coe models check` "
+                    "examines the bundled one"
                 )
             case "exceed_context_size_error":
                 return ContextTooLong(
