@@ -25,6 +25,8 @@ OWN_COMMANDS: Mapping[str, str] = {
 INTERRUPTED = 130
 """What a shell reports of a program that Ctrl-C ended."""
 
+LOG_FORMAT = "{time:YYYY-MM-DDTHH:mm:ssZZ} {level} {name}: {message} {extra}\n{exception}"
+
 
 class Program(click.Group):
     """The group of all commands. The plugins' own are found by composing, opening nothing."""
@@ -138,7 +140,8 @@ def _explained(error: Exception) -> tuple[str, int]:
 def _log(*, debug: bool) -> None:
     logger.remove()
     # Without `diagnose`, which would write the values of variables, secrets among them.
-    logger.add(sys.stderr, level="DEBUG" if debug else "WARNING", diagnose=False, backtrace=False)
+    level = "DEBUG" if debug else "WARNING"
+    logger.add(sys.stderr, level=level, format=LOG_FORMAT, diagnose=False, backtrace=False)
 
 
 def _speak_utf8() -> None:
