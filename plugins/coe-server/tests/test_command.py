@@ -151,6 +151,16 @@ class TestServing:
             assert await process.wait() == 0
         assert not any(map(alive, before | now))
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="it looks for the workers under /proc")
+    async def test_workers_do_not_outlive_a_parent_that_was_killed(self, tmp_path: Path) -> None:
+        async with serving(tmp_path, "--workers", "2") as (process, _):
+            workers = await children_of(process, 2)
+            process.kill()
+            async with asyncio.timeout(20):
+                while any(map(alive, workers)):
+                    await asyncio.sleep(0.05)
+        assert not any(map(alive, workers))
+
 
 async def children_of(process: Process, count: int) -> set[int]:
     """Wait until a process has that many children."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -33,6 +34,8 @@ class Workers:
     work: Callable[[Callable[[str], None]], None]
     tell: Callable[[str], None]
     _pids: set[int] = field(factory=set, init=False)
+    _lifeline: tuple[int, int] = field(factory=os.pipe, init=False)
+    """A pipe that nobody writes to: its end tells the workers that the parent is gone."""
     _stopping: bool = field(default=False, init=False)
 
     def run(self) -> None:
@@ -89,6 +92,9 @@ class Workers:
 
     def _live(self, writer: int) -> NoReturn:
         """Be a worker."""
+        watched, parents_end = self._lifeline
+        os.close(parents_end)
+        threading.Thread(target=_end_with_parent, args=(watched,), daemon=True).start()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         code = 1
@@ -111,6 +117,11 @@ class Workers:
         self._stopping = True
         for pid in self._pids:
             os.kill(pid, signal.SIGTERM)
+
+
+def _end_with_parent(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _say(writer: int, word: str) -> None:
