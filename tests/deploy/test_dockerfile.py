@@ -105,19 +105,20 @@ class Machine:
     @contextmanager
     def serve(self) -> Iterator[None]:
         command = RUNTIME.last("ENTRYPOINT").arguments + RUNTIME.last("CMD").arguments
-        server = subprocess.Popen(
+        with subprocess.Popen(
             command, env=self.environment(RUNTIME), cwd=self.data, stdout=subprocess.PIPE, text=True
-        )
-        try:
-            assert server.stdout is not None
-            assert "CoE serves on" in server.stdout.readline()
-            address = f"http://127.0.0.1:{self.port}/readyz"
-            assert urllib.request.urlopen(address, timeout=5).status == 200
-            yield
-            server.terminate()
-            assert server.wait(40) == 0
-        finally:
-            server.kill()
+        ) as server:
+            try:
+                assert server.stdout is not None
+                assert "CoE serves on" in server.stdout.readline()
+                address = f"http://127.0.0.1:{self.port}/readyz"
+                with urllib.request.urlopen(address, timeout=5) as response:
+                    assert response.status == 200
+                yield
+                server.terminate()
+                assert server.wait(40) == 0
+            finally:
+                server.kill()
 
     @property
     def cwd(self) -> Path:
