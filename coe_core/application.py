@@ -119,6 +119,6 @@ class Application:
             raise Forbidden(f"the group {principal.group!r} may not use the model {alias!r}")
         known = [AUTO, *allowed]
         raise UnknownModel(
-            f"there is no model {alias!r}{nearest(alias, known)}; GET /v1/models lists them",
+            f"there is no model {alias!r:.200}{nearest(alias, known)}; GET /v1/models lists them",
             param="model",
         )

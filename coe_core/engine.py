@@ -42,7 +42,7 @@ from coe_core.event import (
     TurnFailed,
 )
 from coe_core.message import ToolCall, user
-from coe_core.model import Chunk, Vectors
+from coe_core.model import Chunk, Model, Vectors
 from coe_core.progress import Progress
 from coe_core.record import Interaction
 from coe_core.request import ChatRequest, EmbeddingRequest
@@ -317,9 +317,7 @@ async def embed(
     """Embed for a client: a turn of its own, without an answer. Raises what `run` may raise or
     end with.
     """
-    model = application.model(request.model, principal)
-    if model.capability != "embedding":
-        raise InvalidField(f"the model {model.alias!r} makes no embeddings", param="model")
+    model = _embedder(application, principal, request.model)
     messages = tuple(user(text) for text in request.input) or (user(""),)
     ask = Ask(request=ChatRequest(model=request.model, messages=messages), principal=principal)
     admission = await admit(application, ask)
@@ -344,3 +342,16 @@ async def embed(
         await asyncio.shield(_cancel(progress))
         raise
     return vectors
+
+
+def _embedder(application: Application, principal: Principal, alias: str) -> Model:
+    model = None if alias == AUTO else application.model(alias, principal)
+    if model is None or model.capability != "embedding":
+        able = [
+            name
+            for name, known in application.allowed_models(principal).items()
+            if known.capability == "embedding"
+        ]
+        hint = f"; these do: {', '.join(able)}" if able else ""
+        raise InvalidField(f"the model {alias!r} makes no embeddings{hint}", param="model")
+    return model

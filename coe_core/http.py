@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from coe_core.access import AccessRole, Principal
 from coe_core.codec import decode, encode, shape_errors, structure
-from coe_core.error import InvalidField, MalformedBody
+from coe_core.error import BodyTooLarge, InvalidField, MalformedBody
 
 if TYPE_CHECKING:
     from coe_core.application import Application
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DEEPEST = 128
 """How many levels a body may nest: far above any real one, far below what recursion can bear."""
+MOST = 100_000
+"""How many lists and objects a body may hold: a million keep every other turn waiting for long."""
 
 
 @frozen(kw_only=True)
@@ -39,14 +41,16 @@ class HttpRequest:
     request_id: str
 
     def json(self, cls: type[Any]) -> Any:
-        """Structure the body, or raise `MalformedBody` or `InvalidField` with the field's path."""
+        """Structure the body, or raise `MalformedBody`, `BodyTooLarge` or, with the field's path,
+        `InvalidField`.
+        """
         try:
             value = decode(self.body)
         except (ValueError, RecursionError) as error:
             msg = f"the body is not valid JSON in UTF-8: {error}"
             raise MalformedBody(msg) from error
-        if self.body.count(b"[") + self.body.count(b"{") > DEEPEST and _nests(value, DEEPEST):
-            raise MalformedBody(f"the body nests more than {DEEPEST} levels deep")
+        if self.body.count(b"[") + self.body.count(b"{") > DEEPEST:
+            _check_extent(value)
         try:
             return structure(value, cls)
         except Exception as error:
@@ -54,17 +58,21 @@ class HttpRequest:
             raise InvalidField(f"{path}: {text}" if path else text, param=path or None) from error
 
 
-def _nests(value: Any, levels: int) -> bool:
-    """Whether lists and objects lie in each other more than so many levels deep."""
-    level = [value]
-    for _ in range(levels):
+def _check_extent(value: Any) -> None:
+    """Raise if lists and objects are too many, or lie in each other too deep."""
+    level, count = [value], 1
+    for _ in range(DEEPEST):
         level = [
             inner
             for outer in level
             for inner in (outer.values() if isinstance(outer, dict) else outer)
             if isinstance(inner, dict | list)
         ]
-    return bool(level)
+        count += len(level)
+        if count > MOST:
+            raise BodyTooLarge(f"the body holds more than {MOST} lists and objects; send less")
+    if level:
+        raise MalformedBody(f"the body nests more than {DEEPEST} levels deep")
 
 
 @frozen(kw_only=True)

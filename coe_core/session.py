@@ -46,7 +46,7 @@ async def _following(
 ) -> Session:
     reader = application.need(RecordReader)
     if (turn := await reader.interaction(group, follows)) is None:
-        raise NotFound(f"there is no turn {follows!r}", param="previous_response_id")
+        raise NotFound(f"there is no turn {follows!r:.200}", param="previous_response_id")
     return await _continued(application, group, messages, turn.session, follows)
 
 

@@ -26,6 +26,8 @@ from coe_core.model import Capability, Price
 
 T = TypeVar("T")
 ENVIRONMENT_PREFIX = "COE_"
+LONGEST_NAME = 200
+"""What a name has beyond this is not compared: it comes from a client, and may be megabytes."""
 
 
 @frozen
@@ -179,7 +181,7 @@ class Settings:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Write a hint with the nearest known name, "" when nothing is near."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(name[:LONGEST_NAME], list(known), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 

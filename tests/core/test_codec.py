@@ -82,6 +82,13 @@ def test_a_missing_field_is_named() -> None:
     assert "the field 'model' is missing" in shape_errors(raised.value)[0][1]
 
 
+def test_of_many_faults_in_a_list_the_first_is_named() -> None:
+    with pytest.raises(Exception) as raised:  # noqa: PT011 cattrs has its own tree
+        structure(BODY | {"messages": [*BODY["messages"], *[{"role": "x"}] * 9]}, ChatRequest)
+    [(path, _)] = shape_errors(raised.value)
+    assert path == "messages[1].role"
+
+
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=0, max_value=10**6))
 def test_money_is_exact(amount: Decimal) -> None:
     price = Price(input=amount)

@@ -1,6 +1,7 @@
 """`POST /v1/chat/completions`, as OpenAI's own client and a careless one see it."""
 
 import json
+import time
 from typing import Any
 
 import openai
@@ -294,6 +295,7 @@ class TestLimits:
 
 NESTED = b'{"model": "actor", "messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 NESTED_LESS = b'{"model":"actor","messages":[],"x":' + b"[" * 128 + b"]" * 128 + b"}"
+MANY = b'{"model":"actor","messages":[],"x":[' + b"[]," * 100_000 + b"[]]}"
 LATIN = '{"model": "actor", "messages": [{"role": "user", "content": "é"}]}'.encode("latin-1")
 
 
@@ -308,6 +310,7 @@ class TestBadInput:
             (b'"\\ud800"', 400, "malformed_body"),
             (NESTED, 400, "malformed_body"),
             (NESTED_LESS, 400, "malformed_body"),
+            (MANY, 413, "body_too_large"),
             (b"[]", 400, "invalid_field"),
             (b"null", 400, "invalid_field"),
             ({"messages": HELLO}, 400, "invalid_field"),
@@ -341,6 +344,17 @@ class TestBadInput:
         tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
         response = await api.post("chat/completions", BODY | {"tools": [tool]})
         assert response.status_code == 200
+
+    async def test_of_a_megabyte_is_no_work(self, api: Any) -> None:
+        """A million faults are not explained, and a name is neither compared nor given back."""
+        faults = BODY | {"messages": [{"role": "x"}, *[7] * 1_000_000]}
+        name = BODY | {"model": "actor" * 1_000_000}
+        for body in faults, name:
+            began_s = time.process_time()
+            response = await api.post("chat/completions", body)
+            assert response.status_code in (400, 404)
+            assert len(response.content) < 1000
+            assert time.process_time() - began_s < 5
 
     async def test_names_the_field(self, api: Any) -> None:
         response = await api.post(

@@ -48,12 +48,17 @@ class TestEmbeddings:
             ({"encoding_format": "hex"}, "encoding_format"),
             ({"dimensions": 0}, "dimensions"),
             ({"model": "actor"}, "model"),
+            ({"model": "auto"}, "model"),
         ],
     )
     async def test_a_wrong_field_is_named(self, api: Any, change: Any, param: str) -> None:
         response = await api.post("embeddings", {"model": "actor-embed", "input": "x"} | change)
         assert response.status_code == 400
         assert response.json()["error"]["param"] == param
+
+    async def test_a_model_that_makes_none_is_told_which_do(self, api: Any) -> None:
+        response = await api.post("embeddings", {"model": "auto", "input": "x"})
+        assert "these do: actor-embed" in response.json()["error"]["message"]
 
 
 class TestModels:

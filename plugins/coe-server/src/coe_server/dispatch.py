@@ -59,7 +59,9 @@ class RouteTable:
             (wanted in node.methods, node, values) for node, values in _walk(self._root, segments)
         ]
         if not found:
-            raise NotFound(f"there is nothing at {raw_path}; /openapi.json lists what there is")
+            raise NotFound(
+                f"there is nothing at {raw_path:.200}; /openapi.json lists what there is"
+            )
         takes, node, values = max(found, key=lambda entry: entry[0])
         if not takes:
             allowed = {name for _, known, _ in found for name in known.methods}
@@ -86,7 +88,7 @@ class WrongMethod(MethodNotAllowed):
 
     def __init__(self, method: str, path: str, allowed: list[str]) -> None:
         self.allow = ", ".join(allowed)
-        super().__init__(f"{path} does not take {method}; it takes {self.allow}")
+        super().__init__(f"{path:.200} does not take {method}; it takes {self.allow}")
 
 
 def _walk(

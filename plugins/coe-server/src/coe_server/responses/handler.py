@@ -50,7 +50,7 @@ async def read_response(request: HttpRequest) -> HttpResponse:
     reader = request.application.need(RecordReader)
     record = await reader.interaction(request.principal.group, turn_id(response_id))
     if record is None:
-        raise NotFound(f"there is no response {response_id!r}", param="id")
+        raise NotFound(f"there is no response {response_id!r:.200}", param="id")
     return json_response(_recalled(record))
 
 
