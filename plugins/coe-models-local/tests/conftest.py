@@ -132,13 +132,18 @@ def stream() -> Stream:
     """A function that asks a provider's chat model, or the file at `path`."""
 
     def streamed(
-        provider: LocalProvider, text: str, *, path: Path | None = None, **fields: Any
+        provider: LocalProvider,
+        text: str,
+        *,
+        path: Path | None = None,
+        group: str = "default",
+        **fields: Any,
     ) -> AsyncGenerator[Chunk, None]:
         chat = next(model for model in provider.models() if model.capability == "chat")
         options = Options(model_path=str(path) if path else None)
         body = {"model": "local", "messages": [{"role": "user", "content": text}], **fields}
         return provider.complete(
-            evolve(chat, options=options), structure(body, ChatRequest), group="default"
+            evolve(chat, options=options), structure(body, ChatRequest), group=group
         )
 
     return streamed

@@ -198,14 +198,14 @@ async def test_a_flood_does_not_keep_others_waiting(make: Any, stream: Any) -> N
     provider = make(slots=1, context_tokens=512)
     ended = []
 
-    async def answer(user: str) -> None:
-        async for _ in stream(provider, "Tell me a story.", user=user, max_tokens=10):
+    async def answer(group: str) -> None:
+        async for _ in stream(provider, "Tell me a story.", group=group, max_tokens=10):
             pass
-        ended.append(user)
+        ended.append(group)
 
     async with asyncio.TaskGroup() as tasks:
-        for user in ["greedy"] * 8 + ["modest"]:
-            tasks.create_task(answer(user))
+        for group in ["greedy"] * 8 + ["modest"]:
+            tasks.create_task(answer(group))
     assert ended.index("modest") <= 2
 
 

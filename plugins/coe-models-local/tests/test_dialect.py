@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from coe_models_local import dialect
-from coe_models_local.dialect import NativeDialect, PlainDialect
+from coe_models_local.dialect import NativeDialect, PlainDialect, Sampling
 from coe_models_local.frame import pack
 from hypothesis import given
 
@@ -35,16 +35,16 @@ def request(**fields: Any) -> ChatRequest:
 
 
 def plain(asked: ChatRequest, call: FunctionDefinition | None = None) -> dict[str, Any]:
-    return PlainDialect(asked, {}, call).body()
+    return PlainDialect(asked, Sampling(), call).body()
 
 
 def native(asked: ChatRequest) -> dict[str, Any]:
-    return NativeDialect(asked, {}).body()
+    return NativeDialect(asked, Sampling()).body()
 
 
 @given(chat_requests())
 def test_every_request_is_written_or_refused(asked: ChatRequest) -> None:
-    for tongue in (PlainDialect(asked, {}, None), NativeDialect(asked, {})):
+    for tongue in (PlainDialect(asked, Sampling(), None), NativeDialect(asked, Sampling())):
         try:
             dialect.check(asked, 4096)
             body = tongue.body()
@@ -63,7 +63,7 @@ def test_a_plain_model_sees_roles_and_texts_only(asked: ChatRequest) -> None:
 
 
 def test_the_clients_wishes_come_before_our_sampling() -> None:
-    ours = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1}
+    ours = Sampling(text={"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1})
     asked = request(temperature=1.0, repeat_penalty=1.0, stop="x", seed=-1, max_tokens=5)
     body = PlainDialect(asked, ours, None).body()
     assert body["temperature"] == body["repeat_penalty"] == 1.0

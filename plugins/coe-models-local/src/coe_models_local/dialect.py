@@ -68,6 +68,17 @@ def check(request: ChatRequest, context_tokens: int) -> None:
             raise InvalidField(msg, param=path)
 
 
+@frozen(kw_only=True)
+class Sampling:
+    """How a model is sampled where the client has no wish: fields of llama.cpp's."""
+
+    text: Mapping[str, Json] = field(factory=dict)
+    json: Mapping[str, Json] = field(factory=lambda: {"repeat_penalty": 1.0})
+    """Laid over `text` for what is written under a grammar. JSON repeats its quotes and what the
+    prompt says; where that is punished, strings never end.
+    """
+
+
 @frozen
 class NativeDialect:
     """For a model whose template has a place for tools, and that may call them or not: llama.cpp
@@ -75,7 +86,7 @@ class NativeDialect:
     """
 
     request: ChatRequest
-    sampling: Mapping[str, Json]
+    sampling: Sampling
 
     def body(self) -> Frame:
         """Write the request."""
@@ -83,7 +94,7 @@ class NativeDialect:
         body = _settings(request, self.sampling)
         body["messages"] = [unstructure(message) for message in request.messages]
         if not request.tools or request.tool_choice == "none":
-            return body | _constraint(request)
+            return body | _constraint(request, self.sampling)
         body["tools"] = [unstructure(tool) for tool in request.tools]
         if request.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = request.parallel_tool_calls
@@ -105,7 +116,7 @@ class PlainDialect:
     """
 
     request: ChatRequest
-    sampling: Mapping[str, Json]
+    sampling: Sampling
     call: FunctionDefinition | None
     """The function that must be called."""
     _call_id: str = field(factory=lambda: f"call_{uuid7()}", init=False)
@@ -115,9 +126,9 @@ class PlainDialect:
         messages = list(_plain(self.request.messages))
         body = _settings(self.request, self.sampling)
         if self.call is None:
-            return body | _constraint(self.request) | {"messages": messages}
+            return body | _constraint(self.request, self.sampling) | {"messages": messages}
         schema = {"additionalProperties": False, **_parameters(self.call)}
-        body |= _held(grammar(schema, param="tools"))
+        body |= {"grammar": grammar(schema, param="tools"), **self.sampling.json}
         body["temperature"] = self.request.temperature or 0
         return body | {"messages": _instructed(messages, _instruction(self.call))}
 
@@ -163,7 +174,7 @@ def candidates(request: ChatRequest) -> list[FunctionDefinition]:
     return found
 
 
-def _settings(request: ChatRequest, sampling: Mapping[str, Json]) -> Frame:
+def _settings(request: ChatRequest, sampling: Sampling) -> Frame:
     """Write everything but messages, tools and constraints; the client's wish goes first."""
     wishes = {
         "temperature": request.temperature,
@@ -173,26 +184,21 @@ def _settings(request: ChatRequest, sampling: Mapping[str, Json]) -> Frame:
         **{name: request.extra.get(name) for name in PASSED_ON},
     }
     limit = {"max_tokens": min(request.output_limit_tokens or ANSWER_TOKENS, SEEDS - 1)}
-    return {**sampling, **limit, **{k: v for k, v in wishes.items() if v is not None}}
+    return {**sampling.text, **limit, **{k: v for k, v in wishes.items() if v is not None}}
 
 
-def _constraint(request: ChatRequest) -> Frame:
+def _constraint(request: ChatRequest, sampling: Sampling) -> Frame:
     match request.response_format:
         case None | {"type": "text"}:
             return {}
         case {"type": "json_object"}:
-            return _held(grammar({"type": "object"}, param="response_format"))
+            schema, strict = {"type": "object"}, False
         case {"type": "json_schema", "json_schema": {"schema": dict(schema), **options}}:
             strict = options.get("strict") is True
-            return _held(grammar(schema, param="response_format", strict=strict))
         case _:
             msg = "response_format: expected the type text, json_object, or json_schema with one"
             raise InvalidField(msg, param="response_format")
-
-
-def _held(to_grammar: str) -> Frame:
-    # JSON repeats its quotes and what the prompt says; where that is punished, strings never end.
-    return {"grammar": to_grammar, "repeat_penalty": 1.0}
+    return {"grammar": grammar(schema, param="response_format", strict=strict), **sampling.json}
 
 
 def _plain(messages: Iterable[Message]) -> Iterator[Frame]:

@@ -12,27 +12,27 @@ from attrs import define, evolve, field, frozen
 from attrs.validators import ge, optional
 
 from coe_core.error import InvalidField, MissingModel, UnknownModel
-from coe_core.message import Json
 from coe_core.model import FREE, Chunk, Model, Vectors
 from coe_core.request import ChatRequest, EmbeddingRequest, FunctionDefinition
 from coe_models_local import dialect, gguf
 from coe_models_local.bundle import BUNDLE, CHAT, FAST, QUALITY, chat_path
-from coe_models_local.dialect import NativeDialect, PlainDialect
+from coe_models_local.dialect import NativeDialect, PlainDialect, Sampling
 from coe_models_local.embedder import LocalEmbedder, load_fast, load_quality
 from coe_models_local.process import ChatProcess
 from coe_models_local.spec import Spec
 
-BUNDLED_SAMPLING: Mapping[str, Json] = {
-    "temperature": 0.2,
-    "top_p": 0.9,
-    "repeat_penalty": 1.1,
-    "dry_multiplier": 0.8,
-    "dry_base": 1.75,
-    "dry_allowed_length": 3,
-}
-"""The first two are from the model's card. The others keep so small a model from circling: the
-penalty single words, llama.cpp's DRY sampler whole phrases, which is all that holds inside a JSON
-string, where the penalty is off.
+BUNDLED_SAMPLING = Sampling(
+    text={"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1},
+    json={
+        "repeat_penalty": 1.0,
+        "dry_multiplier": 0.8,
+        "dry_base": 1.75,
+        "dry_allowed_length": 4,
+        "dry_penalty_last_n": 128,
+    },
+)
+"""Temperature and `top_p` are from the model's card; the penalties keep so small a model from
+circling. llama.cpp's DRY sampler punishes whole phrases, not the quotes that JSON must repeat.
 """
 
 PATIENT_BATCH_TOKENS = 8
@@ -132,7 +132,7 @@ class LocalProvider:
         for embedder in self._embedders.values():
             embedder.close()
 
-    def _spec(self, model: Model) -> tuple[Spec, Mapping[str, Json]]:
+    def _spec(self, model: Model) -> tuple[Spec, Sampling]:
         options: Options = model.options
         own_path = options.model_path or self.model_path
         path = Path(own_path).expanduser().resolve() if own_path else chat_path()
@@ -148,7 +148,7 @@ class LocalProvider:
             batch_tokens=options.batch_tokens
             or (BATCH_TOKENS if own_path else PATIENT_BATCH_TOKENS),
         )
-        return spec, {} if own_path else BUNDLED_SAMPLING
+        return spec, Sampling() if own_path else BUNDLED_SAMPLING
 
     async def _choose(self, request: ChatRequest) -> FunctionDefinition:
         """Choose the function nearest to what the user said.
