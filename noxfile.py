@@ -197,7 +197,7 @@ def clients(session: nox.Session) -> None:
     uv(session, "pip", "install", "-p", clean, "--require-hashes", "-r", locked("clients"))
     session.run("npm", "ci", "--prefix", folder)
     litellm = folder / "test_litellm.py"  # its openai is older than what the others use
-    session.run(clean / BIN / "pytest", folder, f"--ignore={litellm}", *session.posargs)
+    session.run(clean / BIN / "pytest", "-rsx", folder, f"--ignore={litellm}", *session.posargs)
     run(session, "pytest", litellm, *session.posargs)
 
 
