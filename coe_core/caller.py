@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
+from typing import Literal
 
 from attrs import define, evolve, field, frozen
+from loguru import logger
 
 from coe_core.budget import ZERO, Reservation
 from coe_core.error import CoeError, MissingModel, UpstreamCut, UpstreamError, UpstreamTimeout
@@ -70,44 +70,58 @@ class Call:
         """Yield the answer's chunks; on the way out, in whatever way, end the attempt."""
         provider = self.turn.application.model_providers[self.model.provider]
         request = evolve(request, messages=unmarked(request.messages))
-        try:
-            async with aclosing(
-                _iterator(provider.complete(self.model, request, group=self.turn.group))
-            ) as upstream:
-                async for chunk in self._in_time(upstream):
+        with self._attempted():
+            answer = provider.complete(self.model, request, group=self.turn.group)
+            async with closing(answer) as upstream:
+                while (chunk := await self._next(upstream)) is not None:
                     self._see(chunk)
                     yield chunk
             if self._open_choices or not self._finished:
                 raise UpstreamCut(f"the answer of {self.model.alias!r} ended before it was whole")
-        except BaseException as error:
-            if (known := self._fail(error)) is error:
-                raise
-            raise known from error
-        self._end("ok")
 
     async def vectors(self, request: EmbeddingRequest) -> Vectors:
         """Embed, and end the attempt."""
         provider = self.turn.application.model_providers[self.model.provider]
-        try:
-            async with asyncio.timeout(self.turn.deadline_s - self.clock.monotonic_s()):
+        with self._attempted():
+            async with asyncio.timeout(self._left_s):
                 vectors = await provider.embed(self.model, request, group=self.turn.group)
-        except BaseException as error:
-            if (known := self._fail(error)) is error:
-                raise
-            raise known from error
-        self.usage = vectors.usage if vectors.usage.input_tokens else None
-        self._end("ok")
+            self.usage = vectors.usage if vectors.usage.input_tokens else None
         return vectors
 
-    async def _in_time(self, upstream: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+    async def _next(self, upstream: AsyncIterator[Chunk]) -> Chunk | None:
         # The timeout is around each wait and not the whole loop: a generator may not yield inside
         # it, or the deadline would cancel whoever happens to run then.
-        while True:
-            async with asyncio.timeout(self.turn.deadline_s - self.clock.monotonic_s()):
-                chunk = await anext(upstream, None)
-            if chunk is None:
-                return
-            yield chunk
+        async with asyncio.timeout(self._left_s):
+            return await anext(upstream, None)
+
+    @property
+    def _left_s(self) -> float:
+        return self.turn.deadline_s - self.clock.monotonic_s()
+
+    @contextmanager
+    def _attempted(self) -> Iterator[None]:
+        """End the attempt as the body ends; what the provider raises becomes an error of CoE."""
+        try:
+            yield
+        except CoeError as error:
+            self._end("failed", error)
+            raise
+        except Exception as error:
+            known = self._known(error)
+            self._end("failed", known)
+            raise known from error
+        except BaseException:  # Cancelled, or the client's iterator was closed.
+            self._end("cancelled")
+            raise
+        self._end("ok")
+
+    def _known(self, error: Exception) -> UpstreamError:
+        if isinstance(error, TimeoutError):
+            return UpstreamTimeout(f"{self.model.alias!r} did not answer within its time")
+        # Its text is for the log alone: who knows what of this machine stands in it.
+        provider = self.model.provider
+        logger.bind(provider=provider).opt(exception=error).error("a provider raised")
+        return UpstreamError(f"the provider {provider!r} failed: {type(error).__name__}")
 
     def _see(self, chunk: Chunk) -> None:
         if self.first_token_s is None and (chunk.content or chunk.tool_calls):
@@ -123,23 +137,9 @@ class Call:
         for piece in chunk.tool_calls:
             self.output_tokens += estimate_tokens(piece.arguments)
 
-    def _fail(self, error: BaseException) -> BaseException:
-        match error:
-            case CoeError():
-                known: CoeError = error
-            case TimeoutError():
-                known = UpstreamTimeout(f"{self.model.alias!r} did not answer within its time")
-            case Exception():
-                known = UpstreamError(
-                    f"the provider {self.model.provider!r} failed: {type(error).__name__}: {error}"
-                )
-            case _:  # Cancelled, or the client's iterator was closed.
-                self._end("cancelled")
-                return error
-        self._end("failed", known)
-        return known
-
-    def _end(self, outcome: Any, error: CoeError | None = None) -> None:
+    def _end(
+        self, outcome: Literal["ok", "failed", "cancelled"], error: CoeError | None = None
+    ) -> None:
         usage = self.usage or self._estimate(outcome)
         price = self.model.price
         cost = price.cost_usd(usage) if price is not None else None
@@ -172,11 +172,11 @@ class Call:
         )
 
 
-async def _iterator(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
-    """Make a generator of any iterator, so that it can be closed."""
+@asynccontextmanager
+async def closing(chunks: AsyncIterator[Chunk]) -> AsyncIterator[AsyncIterator[Chunk]]:
+    """Close an answer on the way out, if it can be: not every iterator is a generator."""
     try:
-        async for chunk in chunks:
-            yield chunk
+        yield aiter(chunks)
     finally:
         if (aclose := getattr(chunks, "aclose", None)) is not None:
             await aclose()
@@ -200,7 +200,7 @@ class ModelCaller:
     ) -> Call:
         """Reserve the money and announce the attempt. Raises `BudgetExceeded`."""
         likely = Usage(input_tokens=prompt_tokens, output_tokens=output_tokens)
-        amount = model.price.cost_usd(likely) if model.price is not None else Decimal(0)
+        amount = model.price.cost_usd(likely) if model.price is not None else ZERO
         reservation = await parent.budget.reserve(amount)
         call = Call(
             id=AttemptId(uuid7()),
