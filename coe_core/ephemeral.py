@@ -1,12 +1,15 @@
-"""A journal in memory, for a deployment without a plugin that keeps records: it forgets."""
+"""Journals for want of a better: one that forgets, where no plugin keeps records, and one that
+refuses, where the plugin that does cannot.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import datetime
 
-from attrs import define, field
+from attrs import define, field, frozen
 
+from coe_core.error import Unavailable
 from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent
 from coe_core.message import Message
@@ -15,6 +18,24 @@ from coe_core.service import History
 
 KEPT_TURNS = 10_000
 """The oldest turns beyond this are forgotten even while the process lives."""
+
+
+@frozen
+class ClosedJournal:
+    """Stands in for a journal that did not open: no turn may run that nobody would keep."""
+
+    reason: str
+
+    async def append(self, record: Record) -> Pointer:  # noqa: ARG002 the contract's
+        """Refuse."""
+        raise self._refusal()
+
+    def intend(self, intent: Intent) -> None:  # noqa: ARG002 the contract's
+        """Refuse before anything is spent."""
+        raise self._refusal()
+
+    def _refusal(self) -> Unavailable:
+        return Unavailable(f"turns cannot be recorded, so none is taken: {self.reason}")
 
 
 @define

@@ -24,7 +24,7 @@ from coe_core.budget import BudgetBook, RateMeter
 from coe_core.caller import ModelCaller, ModelEmbedder
 from coe_core.clock import SystemClock
 from coe_core.compose import Part, PluginCommands, compose, compose_commands
-from coe_core.ephemeral import EphemeralRecords
+from coe_core.ephemeral import ClosedJournal, EphemeralRecords
 from coe_core.error import CoeError, StartRefused
 from coe_core.message import Json
 from coe_core.plugin import Installed, discover
@@ -78,7 +78,7 @@ class Host:
         folder = data_dir or Path(settings.coe.data_dir)
         clock = clock or SystemClock()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StartRefused(
                 f"the data folder {folder} cannot be made: {error.strerror}; "
@@ -165,14 +165,18 @@ class Host:
     async def _composed(
         self, settings: Settings, state: Mapping[str, Json]
     ) -> tuple[Application, Mapping[str, Part]]:
-        """Compose and open; a plugin with a component that does not open is left out."""
+        """Compose and open; a plugin with a component that does not open is left out.
+
+        A journal that does not open is not replaced by one that forgets: turns are refused.
+        """
         installed = dict(self.installed)
+        services = self.engine_services
         unopened: list[PluginProblem] = []
         while True:
             application, parts = compose(
                 _with_toggles(settings, state, self.installed),
                 installed=installed,
-                engine_services=self.engine_services,
+                engine_services=services,
                 data_dir=self.data_dir,
                 previous=self._parts,
                 operator_params=_operator_params(state),
@@ -182,6 +186,8 @@ class Host:
                 break
             unopened.append(problem)
             del installed[problem.plugin]
+            if service.Journal in parts[problem.plugin].services:
+                services = services | {service.Journal: ClosedJournal(problem.text)}
         problems = (*self.problems, *unopened, *application.problems)
         application = evolve(application, problems=_settled(problems, unopened))
         self._live[application] = [c for part in parts.values() for c in _components(part)]
