@@ -84,11 +84,7 @@ async def attempts(
         else:
             progress.answered_by = target
             progress.finish_reasons = builder.finish_reasons()
-            for news in progress.news():
-                yield news
             return
-        for news in progress.news():
-            yield news
         match await _verdict(progress, failed, target, builder, view):
             case GiveUp():
                 raise failed

@@ -20,14 +20,12 @@ from coe_core.answer import AnswerBuilder, is_empty, without_end
 from coe_core.application import AUTO, Application
 from coe_core.attempt import attempts
 from coe_core.budget import RateMeter
-from coe_core.caller import ModelCaller
+from coe_core.caller import ModelCaller, closing
 from coe_core.error import (
     BudgetExceeded,
     CoeError,
     InvalidField,
     Unavailable,
-    UpstreamError,
-    UpstreamRejected,
     UpstreamTimeout,
 )
 from coe_core.event import (
@@ -74,14 +72,18 @@ async def run(application: Application, ask: Ask) -> Events:
             yield Admitted(turn=admission.turn, limits=admission.limits)
             async with aclosing(_work(progress)) as events:
                 async for event in events:
-                    yield event
+                    for happened in (*progress.news(), event):
+                        yield happened
+            for news in progress.news():
+                yield news
             ended = await _end(progress)
         except Exception as error:
             ended = await _fail(progress, error)
         except BaseException:  # Cancelled, or the client has gone.
             await asyncio.shield(_cancel(progress))
             raise
-        yield ended
+        for happened in (*progress.news(), ended):
+            yield happened
 
 
 async def _work(progress: Progress) -> Events:
@@ -90,18 +92,15 @@ async def _work(progress: Progress) -> Events:
     )
     progress.replace_messages(inspected)
     route = progress.route = await _route(progress.turn)
-    for news in progress.news():
-        yield news
     yield Routed(route=route)
     progress.passages = await prompt.retrieve(progress.turn, route)
-    for news in progress.news():
-        yield news
     if progress.passages:
         yield Retrieved(passages=progress.passages)
     answer = _answer if route.model is not None else _agent
+    events = answer(progress, route)
     if any("answer" in g.steps for g in progress.turn.application.guards):
-        answer = _guarded
-    async with aclosing(answer(progress, route)) as events:
+        events = _guarded(progress, events)
+    async with aclosing(events):
         async for event in events:
             if isinstance(event, Delta):
                 progress.sent.add(event.chunk)
@@ -143,14 +142,11 @@ async def _agent(progress: Progress, route: Route) -> Events:
     agent = progress.turn.application.agents[route.target]
     progress.answered_by = agent.name
     whole = AnswerBuilder()
-    async for chunk in agent.work(progress.turn):
-        whole.add(chunk)
-        for news in progress.news():
-            yield news
-        if not is_empty(shown := without_end(chunk)):
-            yield Delta(chunk=shown)
-    for news in progress.news():
-        yield news
+    async with closing(agent.work(progress.turn)) as chunks:
+        async for chunk in chunks:
+            whole.add(chunk)
+            if not is_empty(shown := without_end(chunk)):
+                yield Delta(chunk=shown)
     progress.finish_reasons = whole.finish_reasons()
 
 
@@ -201,8 +197,6 @@ async def _act(progress: Progress, calls: list[ToolCall], tools: dict[str, Check
     progress.exchange[-len(runs) :] = await guard.inspect_messages(
         turn, "egress", tuple(progress.exchange[-len(runs) :]), progress.verdicts
     )
-    for news in progress.news():
-        yield news
     for run_of_tool in runs:
         yield ToolEnded(run=run_of_tool)
 
@@ -215,11 +209,10 @@ async def _run_tool(progress: Progress, tool: CheckedTool, call: ToolCall) -> To
     return await tool.run(allowed, progress.turn, progress.clock)
 
 
-async def _guarded(progress: Progress, route: Route) -> Events:
+async def _guarded(progress: Progress, events: Events) -> Events:
     """Hold the answer back until the guards have seen all of it."""
-    answer = _answer if route.model is not None else _agent
     held: list[Chunk] = []
-    async with aclosing(answer(progress, route)) as events:
+    async with aclosing(events):
         async for event in events:
             if isinstance(event, Delta):
                 held.append(event.chunk)
@@ -287,10 +280,6 @@ def _failure_class(error: CoeError) -> FailureClass | None:
             return "budget_denied"
         case UpstreamTimeout():
             return "timeout"
-        case UpstreamRejected():
-            return None
-        case UpstreamError():
-            return "target_error"
         case _:
             return "target_error" if error.status >= 500 else None  # noqa: PLR2004 HTTP's own
 

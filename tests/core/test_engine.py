@@ -15,6 +15,7 @@ from coe_core import (
     EmbeddingRequest,
     GuardVerdict,
     Interaction,
+    Journal,
     Message,
     Model,
     Passage,
@@ -63,6 +64,7 @@ from coe_core.event import (
 from coe_core.host import Host
 from coe_core.identity import SessionId
 from coe_core.request import FunctionDefinition, ToolDefinition
+from coe_core.service import Service
 from coe_core.testing.scripted import Fault, ScriptedProvider
 
 from .conftest import StartHost, contributing
@@ -607,9 +609,6 @@ class FullDisk:
 
 
 async def test_a_turn_that_cannot_be_recorded_is_not_acknowledged(start_host: StartHost) -> None:
-    from coe_core import Journal
-    from coe_core.service import Service
-
     host = await host_of(
         start_host,
         Played([[Chunk(content="a"), DONE]]),
@@ -620,6 +619,32 @@ async def test_a_turn_that_cannot_be_recorded_is_not_acknowledged(start_host: St
     assert isinstance(failed, TurnFailed)
     assert failed.error.status == 503
     assert not any(isinstance(event, TurnEnded) for event in events)
+
+
+class Unopened(FullDisk):
+    """A journal whose folder is of a newer version, say."""
+
+    name = "unopened"
+
+    async def open(self) -> None:
+        raise Unavailable("the database is newer than this version")
+
+
+async def test_no_turn_runs_where_the_journal_did_not_open(start_host: StartHost) -> None:
+    provider = Played([[DONE]])
+    host: Host = await start_host(
+        '[routing]\ndefault = "played"\n[groups.default]\nbudget_usd_month = 0.0001\n',
+        contributing("p", model_providers=[provider]),
+        contributing("journal", services=[Service(contract=Journal, provider=Unopened())]),
+    )
+    [problem] = host.application.problems
+    assert (problem.plugin, problem.stage) == ("journal", "open")
+    for _ in range(20):
+        failed = (await play(host.application, ask()))[-1]
+        assert isinstance(failed, TurnFailed)
+        assert failed.error.code == "service_unavailable"
+        assert "the database is newer than this version" in failed.error.message
+    assert provider.asked == []
 
 
 async def test_a_turn_that_takes_too_long_is_ended(start_host: StartHost) -> None:
@@ -655,12 +680,14 @@ class Agency:
     description: str = "Signs."
 
     async def work(self, turn: Turn) -> AsyncIterator[Chunk]:
-        from coe_core.caller import ModelCaller
+        from coe_core.caller import ModelCaller, closing
 
         caller = turn.application.need(ModelCaller)
         request = ChatRequest(model="played", messages=turn.request.messages)
-        async for chunk in caller.complete("played", request, purpose="agent", parent=turn):
-            yield chunk
+        answer = caller.complete("played", request, purpose="agent", parent=turn)
+        async with closing(answer) as chunks:
+            async for chunk in chunks:
+                yield chunk
         yield Chunk(content=" - the agency", finish_reason="stop")
 
 
@@ -676,6 +703,26 @@ async def test_an_agent_answers_and_its_calls_are_in_the_ledger(start_host: Star
     record = record_of(events)
     assert [attempt.purpose for attempt in record.attempts] == ["agent"]
     assert record.outcome.failure is None
+
+
+async def test_a_client_that_goes_away_ends_its_agents_work(start_host: StartHost) -> None:
+    provider = Played([[Chunk(content="one "), Chunk(content="two"), DONE]])
+    routers = [Choosing(Route(agent="agency"))]
+    host = await host_of(start_host, provider, agents=[Agency()], routers=routers)
+    events = run(host.application, ask())
+    async for event in events:
+        if isinstance(event, Delta):
+            break
+    await events.aclose()
+    reader = host.application.need(RecordReader)
+    [record] = [turn async for turn in reader.interactions("default")]
+    assert [attempt.outcome for attempt in record.attempts] == ["cancelled"]
+
+
+async def test_the_attempts_of_a_turn_that_fails_are_told(start_host: StartHost) -> None:
+    host = await host_of(start_host, Played([[UpstreamError("down")]]))
+    events = await play(host.application, ask())
+    assert [type(e) for e in events[-3:]] == [AttemptStarted, AttemptEnded, TurnFailed]
 
 
 async def test_a_child_turn_is_paid_by_its_parent(start_host: StartHost) -> None:
