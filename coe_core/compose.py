@@ -23,7 +23,7 @@ from coe_core.model import Model
 from coe_core.parameter import Parameter, declared
 from coe_core.plugin import Installed, PluginFailed, build, implementations, violations
 from coe_core.service import Service
-from coe_core.settings import ModelTable, PluginTable, Settings, nearest, structure_table
+from coe_core.settings import ModelTable, Settings, nearest, structure_table
 from coe_core.tool import CheckedTool
 
 S = TypeVar("S")
@@ -162,7 +162,7 @@ class Composition:
             mend = f"Install it, or remove [plugins.{name}]."
             self._problem(name, "discover", text, mend)
         for name, installed in self.installed.items():
-            table = self.settings.plugins.get(name, PluginTable())
+            table = self.settings.plugin(name)
             if not table.enabled:
                 continue
             try:
@@ -247,8 +247,8 @@ class Composition:
         return [chosen[name] for name in sorted(chosen)]
 
     def _switched_on(self, plugin: str, kind: str, component: Any) -> bool:
-        table = self.settings.plugins.get(plugin, PluginTable())
-        return table.components.get(f"{kind}.{component.name}", True)
+        components = self.settings.plugin(plugin).components
+        return components.get(f"{kind}.{component.name}", True)
 
     def routers(self) -> list[Any]:
         """Return the routers, those that `[routing] order` names first."""
@@ -348,7 +348,7 @@ class Composition:
             name=name,
             distribution=installed.distribution,
             version=installed.version,
-            enabled=self.settings.plugins.get(name, PluginTable()).enabled,
+            enabled=self.settings.plugin(name).enabled,
             contributes=contributes,
             disabled=tuple(disabled),
         )
@@ -393,8 +393,8 @@ def compose(
         name: part
         for name, part in (previous or {}).items()
         if part.installed == installed.get(name)
-        and part.options == settings.plugins.get(name, PluginTable()).options
-        and settings.plugins.get(name, PluginTable()).enabled
+        and part.options == settings.plugin(name).options
+        and settings.plugin(name).enabled
         and part.settings in (None, settings)
     }
     while True:
@@ -457,7 +457,7 @@ def compose_commands(
     work.run()
     return PluginCommands(
         commands=work.active("cli_commands"),
-        disabled=[n for n in installed if not settings.plugins.get(n, PluginTable()).enabled],
+        disabled=[name for name in installed if not settings.plugin(name).enabled],
         problems=work.problems_found(),
     )
 

@@ -18,7 +18,7 @@ from attrs import field, frozen
 from coe_core import hookspec
 from coe_core.application import PluginProblem, Stage
 from coe_core.error import SettingsError
-from coe_core.settings import PluginTable, Settings, nearest, structure_table
+from coe_core.settings import Settings, nearest, structure_table
 
 ENTRY_POINT_GROUP = "coe.plugins"
 API_VERSION = 1
@@ -120,7 +120,7 @@ def settings_class(cls: type[Any]) -> type[Any] | None:
 
 def _configure(installed: Installed, cls: type[Any], settings: Settings) -> Any:
     path = f"plugins.{installed.name}"
-    options = settings.plugins.get(installed.name, PluginTable()).options
+    options = settings.plugin(installed.name).options
     try:
         wanted = settings_class(cls)
         if wanted is not None:

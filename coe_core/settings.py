@@ -170,13 +170,16 @@ class Settings:
     origins: Mapping[str, str] = field(factory=dict, eq=False)
     """Dotted path of a leaf to `FILE:LINE` or `env:NAME`."""
 
+    def plugin(self, name: str) -> PluginTable:
+        """Return a plugin's table, the defaults for one that has none."""
+        return self.plugins.get(name, PluginTable())
+
     def where(self, path: str) -> str | None:
         """Tell where a path, or else the nearest table above it, was set."""
-        while path:
-            if path in self.origins:
-                return self.origins[path]
-            path = path.rpartition(".")[0]
-        return None
+        return _nearest_origin(path, self.origins)
+
+
+TABLES = tuple(table.name for table in attrs.fields(Settings) if table.name != "origins")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -251,10 +254,9 @@ def _dotted(key: str) -> str:
 def _overlay(
     tables: dict[str, Any], origins: dict[str, str], environment: Mapping[str, str]
 ) -> None:
-    known = {attribute.name for attribute in attrs.fields(Settings)} - {"origins"}
     for name, text in sorted(environment.items()):
         keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        if not name.startswith(ENVIRONMENT_PREFIX) or not keys[1:] or keys[0] not in known:
+        if not name.startswith(ENVIRONMENT_PREFIX) or not keys[1:] or keys[0] not in TABLES:
             continue
         table, path = tables, []
         for key in keys[:-1]:
@@ -282,11 +284,10 @@ def _value(text: str) -> Json:
 
 
 def _structure(tables: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
-    known = [attribute.name for attribute in attrs.fields(Settings) if attribute.name != "origins"]
     errors = [
-        SettingsError(f"there is no table [{name}]{nearest(name, known)}", where=origins.get(name))
+        SettingsError(f"there is no table [{name}]{nearest(name, TABLES)}", where=origins.get(name))
         for name in tables
-        if name not in known
+        if name not in TABLES
     ]
 
     def table(cls: type[T], values: Any, path: str) -> T | None:
@@ -358,4 +359,6 @@ def _misshapen(path: str, key: str, text: str, origins: Mapping[str, str]) -> Se
 
 
 def _nearest_origin(path: str, origins: Mapping[str, str]) -> str | None:
-    return Settings(origins=origins).where(path)
+    while path and path not in origins:
+        path = path.rpartition(".")[0]
+    return origins.get(path)

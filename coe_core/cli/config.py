@@ -18,7 +18,7 @@ from coe_core.cli.output import echo_json, table
 from coe_core.codec import unstructure
 from coe_core.error import SettingsError
 from coe_core.message import Json
-from coe_core.settings import PluginTable, Secret, Settings, nearest
+from coe_core.settings import Secret, Settings, nearest
 
 OPERATOR = "operator"
 
@@ -125,9 +125,8 @@ def _models(application: Application) -> Iterator[tuple[str, Any]]:
 
 
 def _plugins(frame: Frame) -> Iterator[tuple[str, Any]]:
-    tables = frame.application.settings.plugins
     for report in frame.application.plugins:
-        table = tables.get(report.name, PluginTable())
+        table = frame.application.settings.plugin(report.name)
         yield from _walk(f"plugins.{report.name}", table)
         part = frame.parts.get(report.name)
         own = getattr(part.plugin, "settings", None) if part else table.options
