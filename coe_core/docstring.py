@@ -5,11 +5,19 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 
 
 def field_docs(cls: type) -> Mapping[str, str]:
-    """Return field to docstring, on one line; {} where the source is not there to be read."""
+    """Return field to docstring, on one line, inherited ones included; nothing of a class whose
+    source is not there to be read.
+    """
+    return {name: text for base in reversed(cls.__mro__) for name, text in _own_docs(base).items()}
+
+
+@cache
+def _own_docs(cls: type) -> Mapping[str, str]:
     try:
         tree = ast.parse(inspect.getsource(cls).strip())
     except (OSError, TypeError, SyntaxError):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import collections.abc
 import inspect
-from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -135,7 +133,7 @@ def _kinds(schema: Schema) -> list[str]:
 
 def described(cls: type, attribute: attrs.Attribute[Any]) -> Schema:
     """Return the description of a field, if it has one."""
-    text = docs(cls).get(attribute.name)
+    text = field_docs(cls).get(attribute.name)
     return {"description": text} if text else {}
 
 
@@ -178,9 +176,3 @@ BOUNDS = {
     "<=": "maximum",
     "<": "exclusiveMaximum",
 }
-
-
-@cache
-def docs(cls: type) -> Mapping[str, str]:
-    """Return the docstrings of a class's fields, inherited ones included."""
-    return {name: text for base in reversed(cls.__mro__) for name, text in field_docs(base).items()}
