@@ -5,6 +5,7 @@ Nothing here knows ASGI; the server plugin does the wire.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,9 @@ DEEPEST = 128
 """How many levels a body may nest: far above any real one, far below what recursion can bear."""
 MOST = 100_000
 """How many lists and objects a body may hold: a million keep every other turn waiting for long."""
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+"""A JSON string, or one without its end: were that no match, each quote in it would be tried."""
 
 
 @frozen(kw_only=True)
@@ -44,13 +48,16 @@ class HttpRequest:
         """Structure the body, or raise `MalformedBody`, `BodyTooLarge` or, with the field's path,
         `InvalidField`.
         """
+        brackets = _brackets(self.body)
+        if brackets > MOST and _brackets(_STRING.sub(b"", self.body)) > MOST:
+            raise BodyTooLarge(f"the body holds more than {MOST} lists and objects; send less")
         try:
             value = decode(self.body)
         except (ValueError, RecursionError) as error:
             msg = f"the body is not valid JSON in UTF-8: {error}"
             raise MalformedBody(msg) from error
-        if self.body.count(b"[") + self.body.count(b"{") > DEEPEST:
-            _check_extent(value)
+        if brackets > DEEPEST and _nests(value, DEEPEST):
+            raise MalformedBody(f"the body nests more than {DEEPEST} levels deep")
         try:
             return structure(value, cls)
         except Exception as error:
@@ -58,21 +65,21 @@ class HttpRequest:
             raise InvalidField(f"{path}: {text}" if path else text, param=path or None) from error
 
 
-def _check_extent(value: Any) -> None:
-    """Raise if lists and objects are too many, or lie in each other too deep."""
-    level, count = [value], 1
-    for _ in range(DEEPEST):
+def _brackets(text: bytes) -> int:
+    return text.count(b"[") + text.count(b"{")
+
+
+def _nests(value: Any, levels: int) -> bool:
+    """Whether lists and objects lie in each other more than so many levels deep."""
+    level = [value]
+    for _ in range(levels):
         level = [
             inner
             for outer in level
             for inner in (outer.values() if isinstance(outer, dict) else outer)
             if isinstance(inner, dict | list)
         ]
-        count += len(level)
-        if count > MOST:
-            raise BodyTooLarge(f"the body holds more than {MOST} lists and objects; send less")
-    if level:
-        raise MalformedBody(f"the body nests more than {DEEPEST} levels deep")
+    return bool(level)
 
 
 @frozen(kw_only=True)

@@ -293,7 +293,7 @@ class TestLimits:
         assert not [name for name in response.headers if name.startswith("x-ratelimit")]
 
 
-NESTED = b'{"model": "actor", "messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+NESTED = b'{"model": "actor", "messages": ' + b"[" * 50_000 + b"]" * 50_000 + b"}"
 NESTED_LESS = b'{"model":"actor","messages":[],"x":' + b"[" * 128 + b"]" * 128 + b"}"
 MANY = b'{"model":"actor","messages":[],"x":[' + b"[]," * 100_000 + b"[]]}"
 LATIN = '{"model": "actor", "messages": [{"role": "user", "content": "é"}]}'.encode("latin-1")
@@ -344,6 +344,11 @@ class TestBadInput:
         tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
         response = await api.post("chat/completions", BODY | {"tools": [tool]})
         assert response.status_code == 200
+
+    async def test_brackets_in_a_text_are_text(self, api: Any) -> None:
+        for text in "[" * 200_000, '\\"{' * 200_000:
+            response = await api.post("chat/completions", BODY | {"user": text})
+            assert response.status_code == 200
 
     async def test_of_a_megabyte_is_no_work(self, api: Any) -> None:
         """A million faults are not explained, and a name is neither compared nor given back."""
