@@ -7,7 +7,7 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
-from scene import BUNDLED
+from scene import BUNDLED, CALLING
 
 CALLS_NO_TOOL_BY_ITSELF = "the bundled model calls a tool only where tool_choice asks for one"
 
@@ -60,6 +60,14 @@ class TestStandard(ChatModelIntegrationTests):
             "temperature": 0,
             "stream_usage": True,
         }
+
+    @property
+    def supports_json_mode(self) -> bool:
+        return True
+
+    @property
+    def model_override_value(self) -> str:
+        return CALLING
 
     @pytest.mark.xfail(reason=CALLS_NO_TOOL_BY_ITSELF)
     @pytest.mark.parametrize("model", [{}, {"output_version": "v1"}], indirect=True)

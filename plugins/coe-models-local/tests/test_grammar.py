@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from coe_models_local.grammar import _closed, grammar
+from coe_models_local.grammar import Bounds, _closed, grammar
 
 from coe_core.error import InvalidField
 
@@ -67,3 +67,23 @@ def test_objects_within_are_closed_too_but_never_the_parts_of_an_all_of() -> Non
     assert within["$defs"]["d"]["additionalProperties"] is False
     together = {"allOf": [INNER, {"properties": {"c": {}}}]}
     assert _closed(together) == together
+
+
+@pytest.mark.parametrize(
+    ("schema", "bounded"),
+    [
+        ({"type": "string"}, {"type": "string", "maxLength": 30}),
+        ({"type": "string", "minLength": 40}, {"maxLength": 40}),
+        ({"type": "string", "pattern": "^a*$"}, {"type": "string", "pattern": "^a*$"}),
+        ({"type": "string", "maxLength": 99}, {"maxLength": 99}),
+        ({"type": "array", "items": {"type": "string"}}, {"maxItems": 8}),
+        ({"type": "array", "minItems": 9}, {"maxItems": 9}),
+        ({"anyOf": [{"type": "string"}]}, {"anyOf": [{"type": "string", "maxLength": 30}]}),
+    ],
+)
+def test_what_a_schema_leaves_unbounded_is_bounded(
+    schema: dict[str, Any], bounded: dict[str, Any]
+) -> None:
+    bounds = Bounds(max_length=30, max_items=8)
+    assert _closed(schema, bounds).items() >= bounded.items()
+    assert _closed(schema).items() == schema.items()

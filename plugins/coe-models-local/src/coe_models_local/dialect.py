@@ -15,7 +15,7 @@ from coe_core.message import Json, Message
 from coe_core.model import Chunk, ToolCallDelta, Usage
 from coe_core.request import ChatRequest, FunctionDefinition
 from coe_models_local.frame import Frame
-from coe_models_local.grammar import grammar
+from coe_models_local.grammar import Bounds, grammar
 
 ANSWER_TOKENS = 1024
 """The longest answer when nobody says: a small model may never stop by itself."""
@@ -77,6 +77,13 @@ class Sampling:
     """Laid over `text` for what is written under a grammar. JSON repeats its quotes and what the
     prompt says; where that is punished, strings never end.
     """
+    bounds: Bounds | None = None
+    """How long the strings and lists of JSON may grow where a schema does not say."""
+
+    def held(self, schema: Mapping[str, Json], *, param: str, strict: bool = False) -> Frame:
+        """Write what holds a model to a schema."""
+        written = grammar(schema, param=param, strict=strict, bounds=self.bounds)
+        return {"grammar": written, **self.json}
 
 
 @frozen
@@ -128,7 +135,7 @@ class PlainDialect:
         if self.call is None:
             return body | _constraint(self.request, self.sampling) | {"messages": messages}
         schema = {"additionalProperties": False, **_parameters(self.call)}
-        body |= {"grammar": grammar(schema, param="tools"), **self.sampling.json}
+        body |= self.sampling.held(schema, param="tools")
         body["temperature"] = self.request.temperature or 0
         return body | {"messages": _instructed(messages, _instruction(self.call))}
 
@@ -198,7 +205,7 @@ def _constraint(request: ChatRequest, sampling: Sampling) -> Frame:
         case _:
             msg = "response_format: expected the type text, json_object, or json_schema with one"
             raise InvalidField(msg, param="response_format")
-    return {"grammar": grammar(schema, param="response_format", strict=strict), **sampling.json}
+    return sampling.held(schema, param="response_format", strict=strict)
 
 
 def _plain(messages: Iterable[Message]) -> Iterator[Frame]:

@@ -18,6 +18,7 @@ from coe_models_local import dialect, gguf
 from coe_models_local.bundle import BUNDLE, CHAT, FAST, QUALITY, chat_path
 from coe_models_local.dialect import NativeDialect, PlainDialect, Sampling
 from coe_models_local.embedder import LocalEmbedder, load_fast, load_quality
+from coe_models_local.grammar import Bounds
 from coe_models_local.process import ChatProcess
 from coe_models_local.spec import Spec
 
@@ -27,12 +28,14 @@ BUNDLED_SAMPLING = Sampling(
         "repeat_penalty": 1.0,
         "dry_multiplier": 0.8,
         "dry_base": 1.75,
-        "dry_allowed_length": 4,
-        "dry_penalty_last_n": 128,
+        "dry_allowed_length": 3,
+        "dry_penalty_last_n": 512,
     },
+    bounds=Bounds(max_length=300, max_items=8),
 )
 """Temperature and `top_p` are from the model's card; the penalties keep so small a model from
-circling. llama.cpp's DRY sampler punishes whole phrases, not the quotes that JSON must repeat.
+circling. llama.cpp's DRY sampler punishes whole phrases, not the quotes that JSON must repeat; the
+bounds end what circles all the same.
 """
 
 PATIENT_BATCH_TOKENS = 8
