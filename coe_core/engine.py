@@ -80,7 +80,7 @@ async def run(application: Application, ask: Ask) -> Events:
         except Exception as error:
             ended = await _fail(progress, error)
         except BaseException:  # Cancelled, or the client has gone.
-            await asyncio.shield(_cancel(progress))
+            await _cancel(progress)
             raise
         for happened in (*progress.news(), ended):
             yield happened
@@ -266,6 +266,8 @@ async def _fail(progress: Progress, error: Exception) -> TurnFailed:
 
 
 async def _cancel(progress: Progress) -> None:
+    if progress.recorded:
+        return
     try:
         await _record(progress, Outcome(status="cancelled"))
     except CoeError as error:
@@ -285,13 +287,25 @@ def _failure_class(error: CoeError) -> FailureClass | None:
 
 
 async def _record(progress: Progress, outcome: Outcome) -> Interaction:
-    """Write the record, and hand it to the sinks. Raises `Unavailable` when it cannot be kept."""
+    """Write the record, and hand it to the sinks, to the end though the client goes meanwhile: a
+    turn has one record. Raises `Unavailable` when it cannot be kept.
+    """
+    writing = asyncio.create_task(_write(progress, outcome))
+    try:
+        return await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])
+        raise
+
+
+async def _write(progress: Progress, outcome: Outcome) -> Interaction:
     turn = progress.turn
     application = turn.application
     record = progress.interaction(outcome)
     tokens = turn.ledger.usage.total_tokens
     application.need(RateMeter).book_tokens(turn.group, application.group(turn.group), tokens)
     await application.need(Journal).append(record)
+    progress.recorded = True
     for sink in application.event_sinks:
         try:
             await sink.receive(record)
@@ -328,7 +342,7 @@ async def embed(
         failed = await _fail(progress, error)
         raise failed.error from error
     except BaseException:
-        await asyncio.shield(_cancel(progress))
+        await _cancel(progress)
         raise
     return vectors
 

@@ -37,6 +37,7 @@ class Progress:
     tried: list[str] = field(factory=list)
     answered_by: str = ""
     finish_reasons: tuple[str, ...] = ()
+    recorded: bool = False
     _reported: int = field(default=0, init=False)
 
     @classmethod

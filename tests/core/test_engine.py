@@ -562,6 +562,37 @@ async def test_a_client_that_goes_away_ends_the_upstream_and_is_recorded(
     assert (attempt.outcome, attempt.usage.estimated) == ("cancelled", True)
 
 
+@define
+class SlowSink:
+    """A sink that takes its time with each record."""
+
+    name: str = "slow"
+    told: list[Any] = field(factory=list)
+    asked: asyncio.Event = field(factory=asyncio.Event)
+    may_end: asyncio.Event = field(factory=asyncio.Event)
+
+    async def receive(self, record: Any) -> None:
+        self.told.append(record)
+        self.asked.set()
+        await self.may_end.wait()
+
+
+async def test_a_client_that_goes_when_all_is_written_changes_nothing(
+    start_host: StartHost,
+) -> None:
+    sink = SlowSink()
+    host = await host_of(start_host, Played([[DONE]]), event_sinks=[sink])
+    turn = asyncio.create_task(play(host.application, ask()))
+    await sink.asked.wait()
+    turn.cancel()
+    sink.may_end.set()
+    await asyncio.wait([turn])
+    assert turn.cancelled()
+    assert [record.outcome.status for record in sink.told] == ["success"]
+    reader = host.application.need(RecordReader)
+    assert [record async for record in reader.interactions("default")] == sink.told
+
+
 async def test_what_is_wrong_with_the_request_is_raised_before_the_first_event(
     start_host: StartHost,
 ) -> None:
