@@ -39,6 +39,7 @@ from coe_core.event import (
     TurnEnded,
     TurnFailed,
 )
+from coe_core.ledger import answer_usage
 from coe_core.message import ToolCall, user
 from coe_core.model import Chunk, Model, Vectors
 from coe_core.progress import Progress
@@ -243,7 +244,7 @@ async def _end(progress: Progress) -> Event:
     return TurnEnded(
         record=record,
         finish_reasons=reasons,
-        usage=progress.usage(),
+        usage=answer_usage(progress.turn.ledger.attempts),
         model=progress.answered_by,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, TypeAlias
@@ -56,6 +57,12 @@ class Intent:
     purpose: Purpose
     reserved_usd: Decimal
     at: datetime
+
+
+def answer_usage(attempts: Iterable[Attempt]) -> Usage:
+    """Add up the tokens of the attempts that made a turn's answer: what its client is told."""
+    made = (attempt.usage for attempt in attempts if attempt.purpose == "chat")
+    return sum((usage for usage in made if usage.total_tokens), NO_USAGE)
 
 
 @define

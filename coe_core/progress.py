@@ -12,7 +12,6 @@ from coe_core.caller import ModelCaller
 from coe_core.codec import canonical, unstructure
 from coe_core.event import AttemptEnded, Event
 from coe_core.message import Message
-from coe_core.model import NO_USAGE, Usage
 from coe_core.record import Interaction, ParameterValue, conversation_digest
 from coe_core.service import Clock
 from coe_core.turn import GuardVerdict, Outcome, Passage, Route, ToolRun, Turn
@@ -69,11 +68,6 @@ class Progress:
         ended = self.turn.ledger.attempts[self._reported :]
         self._reported += len(ended)
         return [AttemptEnded(attempt=attempt) for attempt in ended]
-
-    def usage(self) -> Usage:
-        """Add up the tokens of the attempts that made the answer."""
-        made = (a.usage for a in self.turn.ledger.attempts if a.purpose == "chat")
-        return sum((usage for usage in made if usage.total_tokens), NO_USAGE)
 
     def interaction(self, outcome: Outcome) -> Interaction:
         """Write the record of the turn as it stands."""

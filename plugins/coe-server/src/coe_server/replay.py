@@ -8,9 +8,9 @@ from coe_core.admission import Ask
 from coe_core.application import Application
 from coe_core.budget import BudgetBook
 from coe_core.event import Admitted, AttemptStarted, Delta, Event, TurnEnded
-from coe_core.ledger import Ledger
+from coe_core.ledger import Ledger, answer_usage
 from coe_core.message import Message
-from coe_core.model import Chunk, ToolCallDelta, Usage
+from coe_core.model import Chunk, ToolCallDelta
 from coe_core.record import Interaction
 from coe_core.turn import Session, Turn
 
@@ -38,15 +38,9 @@ def ended(record: Interaction, finish_reasons: Sequence[str] = ()) -> TurnEnded:
     return TurnEnded(
         record=record,
         finish_reasons=tuple(reasons) or ("stop",),
-        usage=usage(record),
+        usage=answer_usage(record.attempts),
         model=answered_by(record),
     )
-
-
-def usage(record: Interaction) -> Usage:
-    """Add up the tokens of the attempts that made the answer."""
-    made = (attempt.usage for attempt in record.attempts if attempt.purpose == "chat")
-    return sum((one for one in made if one.total_tokens), Usage())
 
 
 def answered_by(record: Interaction) -> str:
