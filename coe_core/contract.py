@@ -343,10 +343,15 @@ class Guard(Component, Protocol):
 
 @runtime_checkable
 class EventSink(Component, Protocol):
-    """Receives records after they are on disk."""
+    """Receives the records of turns after they are on disk."""
 
     async def receive(self, record: Record) -> None:
-        """Take a record: at least once, in the order of its session."""
+        """Take a record; the turn waits until it is taken.
+
+        Called in the process that ran the turn, once, in the order of the session within that
+        process. What a crash between the disk and the sink kept from it is not made good in this
+        version: the log has it. A later version may send a record twice.
+        """
         ...
 
 

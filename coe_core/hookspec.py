@@ -6,6 +6,10 @@ composed, and returns a sequence of components: objects that satisfy the contrac
 `coe_core.contract`). An empty sequence means that the plugin, so configured, adds nothing. Hooks
 never see a request.
 
+Some components are composed and checked in this version, but nothing in the core or the standard
+plugins asks them yet: summarizers, promotion policies, agent protocols, metric and alert sinks,
+jobs, alert rules and panels. Nor does anything call a tool's `compensate` yet.
+
 A hook that raises, or returns a component of the wrong type, is a `PluginProblem`: the plugin's
 other components, and all other plugins, go on working.
 """
@@ -97,9 +101,7 @@ def coe_retrievers(ctx: Context) -> Sequence[contract.Retriever]:
 
 @hookspec
 def coe_summarizers(ctx: Context) -> Sequence[contract.Summarizer]:
-    """Return what folds new messages into the previous summary. The first by name that does not
-    raise is used. Since 0.1.
-    """
+    """Return what folds new messages into the previous summary. Since 0.1."""
 
 
 @hookspec
@@ -138,14 +140,15 @@ def coe_guards(ctx: Context) -> Sequence[contract.Guard]:
 
 @hookspec
 def coe_event_sinks(ctx: Context) -> Sequence[contract.EventSink]:
-    """Return what receives records after they are durable: at least once, in session order. One
-    that raises is logged and passed over. Since 0.1.
+    """Return what receives the records of turns once they are durable, in this process. One that
+    raises is logged and passed over, and is not told again; nor does it hear of what was recorded
+    just before a crash. What must miss nothing reads the log with `RecordReader`. Since 0.1.
     """
 
 
 @hookspec
 def coe_metric_sinks(ctx: Context) -> Sequence[contract.MetricSink]:
-    """Return what receives KPI samples. One that raises is logged and passed over. Since 0.1."""
+    """Return what receives KPI samples. Since 0.1."""
 
 
 @hookspec

@@ -3,7 +3,7 @@ engine, provides.
 
 The engine itself provides `Clock`, `Caller` and `Embedder`, and, where no plugin does, a
 `StateStore` on SQLite in the data folder and a `Journal`, `RecordReader` and `SessionStore` in
-memory, which forget at the end of the process and say so in `/readyz` and `coe doctor`.
+memory, which forget at the end of the process; `coe doctor` says so.
 """
 
 from __future__ import annotations

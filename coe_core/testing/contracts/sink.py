@@ -33,7 +33,7 @@ class EventSinkContract(ComponentContract[EventSink]):
 
     @law(record=records())
     async def test_takes_a_record_twice(self, sink: EventSink, record: Record) -> None:
-        """A record is sent at least once: the second time it does no harm."""
+        """A record may be sent again: the second time it does no harm."""
         await sink.receive(record)
         await sink.receive(record)
 
@@ -41,7 +41,7 @@ class EventSinkContract(ComponentContract[EventSink]):
     async def test_lets_itself_be_cancelled(
         self, sink: EventSink, record: Record, steps: int
     ) -> None:
-        """A server that shuts down cancels the delivery, and delivers again later."""
+        """A delivery that was cancelled may be tried again."""
         await survives_cancellation(sink.receive(record), steps)
         await sink.receive(record)
 
@@ -93,7 +93,7 @@ class AlertSinkContract(ComponentContract[AlertSink]):
     async def test_lets_itself_be_cancelled(
         self, sink: AlertSink, alert: Alert, steps: int
     ) -> None:
-        """A server that shuts down cancels the delivery, and delivers again later."""
+        """A delivery that was cancelled may be tried again."""
         await survives_cancellation(sink.deliver(alert), steps)
         await sink.deliver(alert)
 
