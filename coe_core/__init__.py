@@ -64,6 +64,7 @@ from coe_core.service import (
 )
 from coe_core.settings import Secret, Settings
 from coe_core.turn import (
+    ALLOW,
     Candidate,
     GuardVerdict,
     Outcome,
@@ -75,6 +76,7 @@ from coe_core.turn import (
 )
 
 __all__ = [
+    "ALLOW",
     "AUTO",
     "Agent",
     "AgentProtocol",

@@ -165,3 +165,4 @@ class GuardVerdict:
 
 
 ALLOW = GuardVerdict()
+"""What a guard says of a step that it has nothing against."""

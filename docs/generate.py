@@ -149,7 +149,7 @@ def values() -> Iterator[str]:
     yield "# Values"
     yield "What components are given and give back. All are frozen: change one with `attrs.evolve`."
     public = [getattr(coe_core, name) for name in coe_core.__all__]
-    found = [cls for cls in public if attrs.has(cls)]
+    found = [cls for cls in public if isinstance(cls, type) and attrs.has(cls)]
     for module in (contract, service, event, record):
         found += [cls for cls in _defined(module) if attrs.has(cls) and cls not in found]
     for cls in sorted(found, key=lambda cls: cls.__name__):

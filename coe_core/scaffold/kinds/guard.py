@@ -5,9 +5,8 @@ from typing import Literal
 
 from attrs import frozen
 
-from coe_core import GuardVerdict, Turn, hookimpl
+from coe_core import ALLOW, GuardVerdict, Turn, hookimpl
 from coe_core.compose import Context
-from coe_core.turn import ALLOW
 
 KEY = re.compile(r"\bsk-[A-Za-z0-9-]{16,}")
 MASK = "[access key]"
