@@ -19,11 +19,7 @@ import msgspec
 from cattrs import Converter, transform_error
 from cattrs.cols import mapping_structure_factory
 from cattrs.errors import IterableValidationError, IterableValidationNote
-from cattrs.gen import (
-    make_dict_structure_fn,
-    make_dict_unstructure_fn,
-    override,
-)
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
@@ -208,8 +204,8 @@ def _mapping_factory(kind: Any, converter: Converter) -> Hook:
 
 
 def _structure_class(cls: type, converter: Converter) -> Hook:
-    known = frozenset(attribute.name for attribute in attrs.fields(cls)) - {"extra"}
-    keeps_extra = attrs.has(cls) and "extra" in attrs.fields_dict(cls)
+    names = frozenset(attribute.name for attribute in attrs.fields(cls))
+    known, keeps_extra = names - {"extra"}, "extra" in names
     checks: dict[str, Any] = {
         attribute.name: override(struct_hook=_checked(attribute, converter))
         for attribute in attrs.fields(attrs.resolve_types(cls))

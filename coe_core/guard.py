@@ -7,7 +7,7 @@ from loguru import logger
 
 from coe_core.error import GuardRefused
 from coe_core.message import Message
-from coe_core.turn import ALLOW, GuardVerdict, Turn
+from coe_core.turn import GuardVerdict, Turn
 
 
 async def inspect(turn: Turn, step: str, text: str, verdicts: list[GuardVerdict]) -> str:
@@ -23,7 +23,7 @@ async def inspect(turn: Turn, step: str, text: str, verdicts: list[GuardVerdict]
         except Exception as error:
             logger.bind(guard=guard.name, step=step).opt(exception=error).error("a guard raised")
             verdict = GuardVerdict(verdict="refuse", reason="the guard failed")
-        if verdict is ALLOW or verdict.verdict == "allow":
+        if verdict.verdict == "allow":
             continue
         verdicts.append(evolve(verdict, guard=guard.name, step=step, text=None))
         if verdict.verdict == "refuse" or verdict.text is None:

@@ -99,7 +99,7 @@ def _passed_over(pack: PromptPack, error: Exception) -> None:
 
 
 def write(
-    turn: Turn, passages: Sequence[Passage], pack: Message | None, model: Model | None
+    turn: Turn, passages: Sequence[Passage], pack: Message | None, model: Model
 ) -> tuple[Message, ...]:
     """Put the prompt together: pack, summary, history, passages, new messages.
 
@@ -112,7 +112,7 @@ def write(
         before.append(system(f"Summary of the conversation so far:\n{session.summary}"))
     found = [_passages_message(passages)] if passages else []
     history = session.history
-    if not session.carried and model is not None and model.context_tokens is not None:
+    if not session.carried and model.context_tokens is not None:
         fixed = [*before, *found, *session.new_messages]
         history = _fitting(history, model.context_tokens - _tokens(fixed))
     new = session.new_messages

@@ -122,9 +122,8 @@ def conversation_digest(messages: Iterable[Message]) -> str:
     digest = hashlib.sha256()
     for message in messages:
         calls = [(c.id, c.function.name, c.function.arguments) for c in message.tool_calls]
-        content = message.content if isinstance(message.content, str) else message.text
-        parts = () if isinstance(message.content, str) else message.content
-        others = [(p.type, dict(p.extra)) for p in parts or () if p.text is None]
-        digest.update(canonical([message.role, content, others, calls, message.tool_call_id]))
+        parts = message.content if isinstance(message.content, tuple) else ()
+        others = [(part.type, dict(part.extra)) for part in parts if part.text is None]
+        digest.update(canonical([message.role, message.text, others, calls, message.tool_call_id]))
         digest.update(b"\n")
     return digest.hexdigest()

@@ -109,13 +109,16 @@ def start_files(folders: Iterable[Path]) -> Finding:
 
 def data_folder(folder: Path) -> Finding:
     """See whether the data folder can be written, or made."""
-    nearest = next(
-        path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()
-    )
-    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+    there = _part_that_exists(folder)
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return Finding(ok=True, text=f"{folder} can be written")
     mend = "Make it writable, or name another with --data or [coe] data_dir."
     return Finding(ok=False, text=f"{folder} cannot be written", mend=mend)
+
+
+def _part_that_exists(folder: Path) -> Path:
+    whole = folder.absolute()
+    return next(path for path in (whole, *whole.parents) if path.exists())
 
 
 def _start_files(folder: Path) -> Iterator[Path]:
@@ -177,10 +180,7 @@ def _missing(secret: Secret) -> str | None:
 
 
 def _disk(folder: Path) -> Finding:
-    nearest = next(
-        path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()
-    )
-    free_bytes = shutil.disk_usage(nearest).free
+    free_bytes = shutil.disk_usage(_part_that_exists(folder)).free
     text = f"{free_bytes / (1 << 30):.1f} GiB free for {folder}"
     if free_bytes >= FREE_BYTES:
         return Finding(ok=True, text=text)
