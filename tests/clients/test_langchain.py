@@ -10,6 +10,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from scene import BUNDLED, CALLING
 
 CALLS_NO_TOOL_BY_ITSELF = "the bundled model calls a tool only where tool_choice asks for one"
+NEVER_ENDS_FREE_JSON = "the bundled model, free to write any JSON, does not come to its end"
 
 
 @tool
@@ -64,6 +65,10 @@ class TestStandard(ChatModelIntegrationTests):
     @property
     def supports_json_mode(self) -> bool:
         return True
+
+    @pytest.mark.xfail(reason=NEVER_ENDS_FREE_JSON)
+    def test_json_mode(self, model):
+        super().test_json_mode(model)
 
     @property
     def model_override_value(self) -> str:
