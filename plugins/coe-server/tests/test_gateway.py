@@ -241,6 +241,35 @@ class TestRefusal:
         assert error["code"] == "malformed_request"
         assert error["request_id"].encode() in head
 
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"transfer-encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n",
+            b"transfer-encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n",
+            b"transfer-encoding: gzip\r\n\r\nabc",
+            b"transfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            b"content-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
+        ],
+    )
+    async def test_a_body_that_cannot_be_told_from_what_follows(
+        self, serve: Any, body: bytes
+    ) -> None:
+        async with serve(*ECHO) as server:
+            head, told = await server.raw(b"POST /echo HTTP/1.1\r\nhost: localhost\r\n" + body)
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(told)["error"]["code"] == "malformed_request"
+
+    async def test_what_is_not_http_waits_for_the_answers_before_it(self, serve: Any) -> None:
+        async with serve(*ECHO) as server:
+            _, answers = await server.raw(post("/echo", "1") + b"hello\r\n\r\n")
+        assert b"400 Bad" not in answers
+        assert answers.endswith(b'"group":"default"}')
+
+    async def test_a_refusal_arrives_though_the_client_goes_on_sending(self, serve: Any) -> None:
+        async with serve(*ECHO) as server:
+            head, _ = await server.raw(b"GET /echo HTTP/1.1\r\nx-long: " + b"x" * 5_000_000)
+        assert head.startswith(b"HTTP/1.1 431 ")
+
     async def test_a_request_to_upgrade_is_answered_as_it_is(self, serve: Any) -> None:
         async with serve(*ECHO) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

@@ -13,6 +13,10 @@ from coe_server.settings import Settings
 from coe_server.wire import dumps, error_body
 
 
+LINGER_S = 2.0
+"""How long a refused client is still listened to: to close at once would take the answer away."""
+
+
 class HeadTooLarge(InvalidRequest):
     """The request line and the headers exceed the limit."""
 
@@ -38,6 +42,7 @@ class Protocol(HttpToolsProtocol):
         self._settings = settings
         self._head_size = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._is_deaf = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -51,6 +56,8 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes while a head is awaited."""
+        if self._is_deaf:
+            return
         if self._head_timer is not None:
             self._head_size += len(data)
         super().data_received(data)
@@ -87,13 +94,27 @@ class Protocol(HttpToolsProtocol):
         self._reject(SlowRequest(f"no whole request came within {timeout_s:g} seconds"))
 
     def _reject(self, error: CoeError) -> None:
-        """Answer for a request that never became one, unless another is still being answered."""
+        """Answer for a request that is none, or whose body is none, and listen no more.
+
+        The requests before it are answered first; while one is, this one gets no answer.
+        """
         self._disarm()
+        self._is_deaf = True
+        cycle = self.cycle
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(_response(error))
-        self.transport.close()
+        if cycle is not None and not cycle.response_complete:
+            if not cycle.more_body:
+                cycle.keep_alive = False
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if self.pipeline or cycle.response_started:
+                self.transport.close()
+                return
+        self.transport.write(_response(error))
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
 
 
 def _response(error: CoeError) -> bytes:
