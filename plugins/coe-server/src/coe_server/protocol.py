@@ -12,7 +12,7 @@ from coe_core.error import CoeError, InvalidRequest, MalformedBody, SlowRequest
 from coe_server.settings import Settings
 from coe_server.wire import dumps, error_body
 
-
+NO_REQUEST = "this is no valid HTTP/1.1 request; the address begins with http://, not https://"
 LINGER_S = 2.0
 """How long a refused client is still listened to: to close at once would take the answer away."""
 
@@ -78,7 +78,8 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
-        self._reject(MalformedRequest(msg))
+        del msg
+        self._reject(MalformedRequest(NO_REQUEST))
 
     def _expect_head(self) -> None:
         self._head_size = 0
