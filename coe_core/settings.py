@@ -221,11 +221,17 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        where = f"{path}:{line[1]}" if line else str(path)
-        msg = f"this is not valid TOML: {error}"
-        raise SettingsError(msg, where=where) from error
+        place = re.search(r"line (\d+), column (\d+)", str(error))
+        where = f"{path}:{place[1]}" if place else str(path)
+        hint = _quoting(text, int(place[1]), int(place[2])) if place else ""
+        raise SettingsError(f"this is not valid TOML: {error}{hint}", where=where) from error
     return tables, {key: f"{path}:{line}" for key, line in _lines(text).items()}
+
+
+def _quoting(text: str, line: int, column: int) -> str:
+    """Tell who wrote `[groups.한국]` that TOML wants such a name in quotes."""
+    wrong = text.split("\n")[line - 1][column - 1 : column]
+    return "; a name in other letters than a-z is written in quotes" if wrong > "\x7f" else ""
 
 
 _HEADER = re.compile(r"^\s*\[+([^\[\]]+)\]+")

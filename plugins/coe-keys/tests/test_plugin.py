@@ -85,6 +85,8 @@ def test_mistakes_are_one_line_each(coe: Coe) -> None:
     assert "write 90d" in coe("keys", "create", "--expires", "soon", code=1)
     assert "is no length of time" in coe("keys", "rotate", "x", "--grace", "soon", code=1)
     assert "'emperor' is not one of" in coe("keys", "create", "--role", "emperor", code=2)
+    for group in "", " ", "a\n", "x" * 101, "a/b":
+        assert "a group's name" in coe("keys", "create", "--group", group, code=1)
     assert "coe keys create" in coe("keys", "list")
 
 

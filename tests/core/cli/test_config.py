@@ -121,6 +121,8 @@ def test_a_providers_own_keys_are_checked(coe: Coe) -> None:
     ("content", "text"),
     [
         (b"[coe\n", "coe.toml:1: this is not valid TOML"),
+        ("[coe]\n[groups.한국]\n".encode(), "is written in quotes"),
+        ("[groups.team한국]\n".encode(), "is written in quotes"),
         (b"\xff\xfe", "coe.toml: the file is not UTF-8 text"),
     ],
 )

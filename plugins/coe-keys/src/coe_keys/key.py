@@ -21,6 +21,8 @@ PREFIX = "coe_"
 
 PLAIN = re.compile(rf"{PREFIX}([0-9a-f]{{12}})_([0-9a-f]{{48}})")
 
+LONGEST_GROUP = 100
+
 SPAN = re.compile(r"(\d{1,6})([mhdw])")
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -79,6 +81,20 @@ def id_of(plain: str) -> str | None:
 def digest_of(plain: str, pepper: bytes) -> str:
     """Hash a key. A fast hash is right: what is hashed has 192 random bits, not a person's few."""
     return hmac.new(pepper, plain.encode(), hashlib.sha256).hexdigest()
+
+
+def check_group(name: str) -> None:
+    """Refuse a group whose name cannot be told apart on a screen, or part of a path.
+
+    Raises `InvalidField`.
+    """
+    if not 0 < len(name) <= LONGEST_GROUP or not name.isprintable() or name != name.strip():
+        raise InvalidField(
+            f"a group's name is 1 to {LONGEST_GROUP} printable characters, with no space around "
+            f"it, not {name!r:.80}"
+        )
+    if "/" in name:
+        raise InvalidField(f"a group's name has no slash in it: {name!r}")
 
 
 def moment(text: str, now: datetime) -> datetime | None:

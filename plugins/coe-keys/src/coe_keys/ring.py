@@ -13,7 +13,7 @@ from coe_core.codec import shape_errors, structure, unstructure
 from coe_core.error import Conflict, NotFound
 from coe_core.record import StateChange
 from coe_core.service import Clock, Journal, StateStore, Versioned
-from coe_keys.key import Key, digest_of, make_id, make_plain, moment
+from coe_keys.key import Key, check_group, digest_of, make_id, make_plain, moment
 from coe_keys.pepper import Pepper, fingerprint
 
 PREFIX = "keys/"
@@ -43,8 +43,10 @@ class KeyRing:
     ) -> tuple[Key, str]:
         """Make a key; returns it and the plain key, which is kept nowhere.
 
-        Raises `InvalidField` when `expires` is no time to come: see `moment`.
+        Raises `InvalidField` when the group has no fit name or `expires` is no time to come: see
+        `check_group` and `moment`.
         """
+        check_group(group)
         now = self.clock.now()
         expires_at = moment(expires, now)
         pepper = self.pepper.read_or_make()
