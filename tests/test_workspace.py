@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from coe_core.cli.program import run
+
 ROOT = Path(__file__).parents[1]
 WORKSPACE = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MEMBERS = {path.parent.name: path.parent for path in ROOT.glob("*/coe-*/pyproject.toml")}
@@ -64,6 +66,17 @@ def test_dev_lock_agrees_with_the_standard_one() -> None:
     assert pins("standard") <= pins("dev")
 
 
+def test_the_models_in_the_file_that_init_writes_are_the_workspaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["init"]) == 0
+    file = tmp_path / "coe.toml"
+    # A line "#key =" has no default to show; what is text begins with "# ".
+    file.write_text(re.sub(r"^#(?=\S)(?!.*=$)", "", file.read_text(), flags=re.MULTILINE))
+    assert run(["config", "validate"]) == 0, capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("ci", "outcome"), [("true", "1 failed, 1 xfailed, 1 error"), ("", "2 skipped, 1 xfailed")]
 )
@@ -82,5 +95,5 @@ def test_skip_fails_under_ci_alone(
     )
     monkeypatch.setenv("CI", ci)
     pytest_here = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-    run = subprocess.run(pytest_here, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert outcome in run.stdout
+    ended = subprocess.run(pytest_here, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert outcome in ended.stdout

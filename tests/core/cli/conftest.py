@@ -1,4 +1,7 @@
-"""The command line in an empty folder, with one plugin installed beside those of the workspace."""
+"""The command line in an empty folder, with one plugin installed beside what is there.
+
+That may be the core alone (the session `package`) or the whole workspace.
+"""
 
 import sys
 from collections.abc import Callable
@@ -82,6 +85,16 @@ def greet(frame, loud):
     click.echo(own.upper() if loud else own)
 
 
+@click.group("cage", help="Look after the cage.")
+def cage():
+    pass
+
+
+@cage.command("clean", help="Clean it.")
+def clean():
+    pass
+
+
 @frozen
 class ParrotPlugin:
     settings: Settings
@@ -96,12 +109,11 @@ class ParrotPlugin:
 
     @hookimpl
     def coe_cli_commands(self, ctx):
-        return [greet]
+        return [greet, cage]
 '''
 
 ENTRY_POINT = "[coe.plugins]\nparrot = coe_test_parrot:ParrotPlugin\n"
 METADATA = "Metadata-Version: 2.1\nName: coe-test-parrot\nVersion: 1.2.3\n"
-SETTINGS = '[routing]\ndefault = "parrot"\n'
 
 
 @frozen

@@ -18,7 +18,7 @@ def found(coe: Coe, settings: str = "") -> dict[str, Any]:
 
 
 def test_it_looks_at_everything_and_the_plugins_own_checks(coe: Coe) -> None:
-    findings = found(coe)
+    findings = found(coe, '[routing]\ndefault = "parrot"\n')
     names = {"python", "packages", "start files", "settings", "secrets", "data folder", "disk"}
     assert names | {"journal", "parrot-health"} <= findings.keys()
     assert all(findings[name]["ok"] for name in names | {"parrot-health"})

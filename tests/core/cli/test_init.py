@@ -17,9 +17,11 @@ LANGUAGES = ["en", "ko"]
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_file_changes_nothing(coe: Coe, folder: Path, language: str) -> None:
+    before = coe("config", "validate")
     assert coe("init", "--lang", language).out == "Wrote coe.toml.\n"
     assert load(folder / "coe.toml", {}) == Settings()
-    assert coe("config", "validate").code == 0
+    after = coe("config", "validate")
+    assert (after.code, after.err) == (before.code, before.err)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -32,7 +34,10 @@ def test_every_key_in_it_may_be_switched_on(coe: Coe, folder: Path, language: st
     tables = tomllib.loads(switched_on)
     assert tables["coe"]["history_messages"] == Settings().coe.history_messages
     assert tables["plugins"]["parrot"] == {"enabled": True, "greeting": "hello", "well": True}
-    assert coe("config", "validate").err == ""
+    # The models that it names are those of the standard plugins, which may not be here.
+    names_models = re.compile(r"there is no provider '\w+'$|names '\w+', no model$")
+    problems = coe("config", "validate").err.splitlines()
+    assert [problem for problem in problems if not names_models.search(problem)] == []
 
 
 def test_every_key_has_its_meaning_above_it(coe: Coe, folder: Path) -> None:

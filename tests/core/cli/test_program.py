@@ -22,7 +22,7 @@ COE = [sys.executable, "-c", "from coe_core.cli import main; main()"]
 def test_help_lists_the_cores_and_the_plugins_commands(coe: Coe) -> None:
     printed = coe("--help")
     assert printed.code == 0
-    for command in ("chat", "config", "doctor", "init", "plugins", "greet", "keys"):
+    for command in ("chat", "config", "doctor", "init", "plugins", "greet", "cage"):
         assert f"  {command} " in printed.out
 
 
@@ -55,7 +55,7 @@ def test_without_a_settings_file_the_one_beside_is_taken(coe: Coe) -> None:
     assert coe("greet", settings='[plugins.parrot]\ngreeting = "here"\n').out == "here\n"
 
 
-@pytest.mark.parametrize("command", [["greet"], ["keys", "list"], ["config", "show"]])
+@pytest.mark.parametrize("command", [["greet"], ["cage", "clean"], ["config", "show"]])
 def test_every_command_shows_the_common_options(coe: Coe, command: list[str]) -> None:
     printed = coe(*command, "--help").out
     assert "--config FILE" in printed
