@@ -12,8 +12,4 @@ async def live(_: HttpRequest) -> HttpResponse:
 
 async def ready(request: HttpRequest) -> HttpResponse:
     """Say that turns are taken, and what does not work. While the server drains it says 503."""
-    problems = [
-        {"plugin": p.plugin, "stage": p.stage, "text": p.text, "mend": p.mend}
-        for p in request.application.problems
-    ]
-    return json_response({"status": "ready", "problems": problems})
+    return json_response({"status": "ready", "problems": request.application.problems})

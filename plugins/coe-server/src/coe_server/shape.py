@@ -10,6 +10,7 @@ from typing import Literal
 from attrs import field, frozen
 from attrs.validators import matches_re, max_len, min_len, optional
 
+from coe_core.application import PluginProblem
 from coe_core.message import Json
 from coe_server.chat import SESSION_ID
 from coe_server.idempotency import LONGEST_KEY
@@ -225,21 +226,11 @@ class Liveness:
 
 
 @frozen(kw_only=True)
-class Problem:
-    """What does not work, and what to do."""
-
-    plugin: str
-    stage: str
-    text: str
-    mend: str
-
-
-@frozen(kw_only=True)
 class Readiness:
     """Turns are taken."""
 
     status: Literal["ready"]
-    problems: tuple[Problem, ...]
+    problems: tuple[PluginProblem, ...]
 
 
 @frozen(kw_only=True)
