@@ -116,7 +116,8 @@ class SqliteStateStore:
             raise self._failed(error) from error
 
     def _failed(self, error: sqlite3.Error) -> Unavailable:
-        return Unavailable(f"the state file {self.path} failed: {error}")
+        # Without its folder: clients are told too, when it fails under a request of theirs.
+        return Unavailable(f"the state file {self.path.name} failed: {error}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

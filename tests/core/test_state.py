@@ -275,8 +275,9 @@ async def test_a_peek_sees_what_is_there_and_makes_nothing(tmp_path: Path) -> No
 
 def test_a_peek_into_no_database_is_one_clear_error(tmp_path: Path) -> None:
     path = a_file_of_another_kind(tmp_path)
-    with pytest.raises(Unavailable, match="state file .* failed"):
+    with pytest.raises(Unavailable, match="state file .* failed") as raised:
         SqliteStateStore(path).peek("")
+    assert str(tmp_path) not in raised.value.message
 
 
 class TestSqliteStateStore(StateStoreContract):
