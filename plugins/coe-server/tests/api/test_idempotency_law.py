@@ -140,6 +140,7 @@ class Tries(RuleBasedStateMachine):
 
     @invariant()
     def one_runs_at_a_time_and_none_after_success(self) -> None:
+        assert all(type(t.exception()) is UpstreamRejected for t in self.failures)
         answers = {task.result() for task in self.successes}
         assert len(answers) <= 1
         assert len(self.gated.unanswered) == (1 if self.waiting else 0)
@@ -150,6 +151,10 @@ class Tries(RuleBasedStateMachine):
     @property
     def successes(self) -> list[asyncio.Task[str]]:
         return [t for t in self.ended if not t.cancelled() and t.exception() is None]
+
+    @property
+    def failures(self) -> list[asyncio.Task[str]]:
+        return [t for t in self.ended if not t.cancelled() and t.exception() is not None]
 
     def teardown(self) -> None:
         for task in self.waiting:
