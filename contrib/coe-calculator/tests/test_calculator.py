@@ -90,6 +90,8 @@ class TestArithmetic:
             ("1 / 0", "DivisionByZero"),
             ("sqrt(-1)", "InvalidOperation"),
             ("9 ** 9 ** 9", "Overflow"),
+            ("ln(0)", "infinite"),
+            ("exp(log10(0.0))", "infinite"),
             ("sqrt(1, 2)", "does not take 2 numbers"),
             ("-" * 499 + "1", "not arithmetic"),
             ("(" * 250 + "1" + ")" * 249, "not arithmetic"),

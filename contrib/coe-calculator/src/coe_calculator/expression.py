@@ -76,9 +76,12 @@ class Arithmetic:
         if operation is None:
             raise ValueError("no such operation")
         try:
-            return operation(*(self._value(operand, text) for operand in operands))
+            value = operation(*(self._value(operand, text) for operand in operands))
         except TypeError:
             raise BadExpression(f"a function does not take {len(operands)} numbers") from None
+        if not value.is_finite():  # the logarithm of zero, which decimal does not signal
+            raise BadExpression("it has no value: a step of it is infinite")
+        return value
 
     @property
     def _signs(self) -> Mapping[type[ast.unaryop], Operation]:
