@@ -73,7 +73,13 @@ class Call:
         with self._attempted():
             answer = provider.complete(self.model, request, group=self.turn.group)
             async with closing(answer) as upstream:
-                while (chunk := await self._next(upstream)) is not None:
+                while True:
+                    # Around each wait and not the whole loop: a generator may not yield inside a
+                    # timeout, or the deadline would cancel whoever happens to run then.
+                    async with asyncio.timeout(self._left_s):
+                        chunk = await anext(upstream, None)
+                    if chunk is None:
+                        break
                     self._see(chunk)
                     yield chunk
             if self._open_choices or not self._finished:
@@ -87,12 +93,6 @@ class Call:
                 vectors = await provider.embed(self.model, request, group=self.turn.group)
             self.usage = vectors.usage if vectors.usage.input_tokens else None
         return vectors
-
-    async def _next(self, upstream: AsyncIterator[Chunk]) -> Chunk | None:
-        # The timeout is around each wait and not the whole loop: a generator may not yield inside
-        # it, or the deadline would cancel whoever happens to run then.
-        async with asyncio.timeout(self._left_s):
-            return await anext(upstream, None)
 
     @property
     def _left_s(self) -> float:

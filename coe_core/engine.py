@@ -73,8 +73,9 @@ async def run(application: Application, ask: Ask) -> Events:
             yield Admitted(turn=admission.turn, limits=admission.limits)
             async with aclosing(_work(progress)) as events:
                 async for event in events:
-                    for happened in (*progress.news(), event):
-                        yield happened
+                    for news in progress.news():
+                        yield news
+                    yield event
             for news in progress.news():
                 yield news
             ended = await _end(progress)

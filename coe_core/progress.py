@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from attrs import define, evolve, field
 
@@ -63,9 +64,12 @@ class Progress:
         )
         self.admission = evolve(self.admission, turn=turn)
 
-    def news(self) -> list[Event]:
-        """Return the attempts that have ended since the last look."""
-        ended = self.turn.ledger.attempts[self._reported :]
+    def news(self) -> Sequence[Event]:
+        """Return the attempts that have ended since the last look. Asked at every chunk."""
+        attempts = self.admission.turn.ledger.attempts
+        if len(attempts) == self._reported:
+            return ()
+        ended = attempts[self._reported :]
         self._reported += len(ended)
         return [AttemptEnded(attempt=attempt) for attempt in ended]
 
