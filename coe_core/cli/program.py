@@ -25,7 +25,7 @@ OWN_COMMANDS: Mapping[str, str] = {
 INTERRUPTED = 130
 """What a shell reports of a program that Ctrl-C ended."""
 
-LOG_FORMAT = "{time:YYYY-MM-DDTHH:mm:ssZZ} {level} {name}: {message} {extra}\n{exception}"
+LOG_FORMAT = "{time:YYYY-MM-DDTHH:mm:ssZZ} {level} {name}: {message} {extra}"
 
 
 class Program(click.Group):

@@ -1,6 +1,8 @@
 """The ring: what is stored, what is recorded, and what is refused."""
 
 import asyncio
+import errno
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from coe_keys.pepper import Pepper
 from coe_keys.ring import KeyRing
 
 from coe_core.codec import encode
-from coe_core.error import Conflict, NotFound, SettingsError
+from coe_core.error import Conflict, NotFound, SettingsError, Unavailable
 from coe_core.settings import Secret
 from coe_core.state import SqliteStateStore
 from coe_core.testing import ManualClock
@@ -106,6 +108,24 @@ def test_the_pepper_is_made_once_and_for_its_owner_alone(pepper: Pepper) -> None
     assert not pepper.exposed()
     pepper.file.chmod(0o644)
     assert pepper.exposed()
+
+
+def test_a_pepper_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="make room"):
+        Pepper(None, tmp_path / "file" / "pepper").read_or_make()
+
+
+def test_a_full_disk_leaves_no_half_of_a_pepper(
+    pepper: Pepper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Unavailable, match="No space left on device"):
+        pepper.read_or_make()
+    assert list(pepper.file.parent.iterdir()) == []
 
 
 def test_reading_a_pepper_that_is_not_there_makes_none(pepper: Pepper) -> None:

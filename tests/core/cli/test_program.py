@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loguru import logger
 
 from coe_core.cli import Frame, table
 from coe_core.cli.output import width
@@ -149,3 +150,9 @@ def test_a_text_is_as_wide_decomposed(text: str) -> None:
 
 def test_what_follows_a_lone_double_dash_is_no_option() -> None:
     assert Frame.of(["x", "--", "--config", "y"]).config is None
+
+
+def test_a_line_of_the_log_is_one_line(coe: Coe, capsys: pytest.CaptureFixture[str]) -> None:
+    coe("plugins")
+    logger.bind(pid=7).warning("a worker died")
+    assert capsys.readouterr().err.endswith(": a worker died {'pid': 7}\n")

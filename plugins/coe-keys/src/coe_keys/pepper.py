@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from coe_core.error import SettingsError
+from coe_core.error import SettingsError, Unavailable
 from coe_core.settings import Secret
 
 SHORTEST = 16
@@ -35,9 +35,18 @@ class Pepper:
         return text.encode()
 
     def read_or_make(self) -> bytes:
-        """Read it; make the file first if nothing else is said and it is not there."""
+        """Read it; make the file first if nothing else is said and it is not there.
+
+        Raises `Unavailable` when it cannot be made.
+        """
         if self.reference is None and not self.file.exists():
-            self._make()
+            try:
+                self._make()
+            except OSError as error:
+                raise Unavailable(
+                    f"the pepper's file {self.file} cannot be made: {error.strerror}; "
+                    "make room, or make its folder writable"
+                ) from error
         return self.read()
 
     def exposed(self) -> bool:
@@ -51,13 +60,15 @@ class Pepper:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         aside = self.file.with_name(f"{self.file.name}.{secrets.token_hex(4)}")
         handle = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123 it is open already
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(handle)
-        with suppress(FileExistsError):
-            os.link(aside, self.file)
-        aside.unlink()
+        try:
+            with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123 it is open already
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(handle)
+            with suppress(FileExistsError):
+                os.link(aside, self.file)
+        finally:
+            aside.unlink()
 
 
 def fingerprint(pepper: bytes) -> str:

@@ -223,10 +223,11 @@ class Writer:
         except (OSError, sqlite3.OperationalError, sqlite3.DatabaseError) as error:
             if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)):
                 raise
-            logger.bind(error=str(error)).error("the record cannot be written")
+            where = str(self._folder.path)
+            logger.bind(error=str(error), folder=where).error("the record cannot be written")
             raise Unavailable(
-                f"the record of the turn cannot be written in {self._folder.path}: {error}. "
-                "Free some room there, or make it writable; the server then goes on by itself",
+                f"the record of the turn cannot be written: {_reason(error)}. Free some room in "
+                "the data folder, or make it writable; the server then goes on by itself",
                 retry_after_s=5,
             ) from error
 
@@ -243,3 +244,8 @@ class Writer:
             self.intents.clear()
         else:
             path.unlink(missing_ok=True)
+
+
+def _reason(error: OSError | sqlite3.Error) -> str:
+    """Name what went wrong, and no path: this is read by clients."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
