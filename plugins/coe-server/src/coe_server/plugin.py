@@ -1,4 +1,4 @@
-"""The plugin: the routes of the API, and the command that serves them."""
+"""The plugin: the routes of the API, the command that serves them, and a check of its port."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from attrs import frozen
 
 from coe_core import hookimpl
 from coe_core.compose import Context
+from coe_core.contract import Check
 from coe_core.http import HttpRoute
+from coe_server.check import PortCheck
 from coe_server.command import serve_command
 from coe_server.settings import Settings
 
@@ -27,3 +29,7 @@ class ServerPlugin:
     @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
         return [serve_command(self.settings)]
+
+    @hookimpl
+    def coe_checks(self, ctx: Context) -> Sequence[Check]:
+        return [PortCheck(self.settings)]
