@@ -86,7 +86,9 @@ def test_every_hook_is_there_with_its_arguments_and_contract(hook: str) -> None:
         assert compose.CONTRACTS[kind].__name__ in section
 
 
-@pytest.mark.parametrize("protocol", set(compose.CONTRACTS.values()), ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "protocol", dict.fromkeys(compose.CONTRACTS.values()), ids=lambda c: c.__name__
+)
 def test_every_contract_is_there_with_its_methods(protocol: type) -> None:
     if protocol.__module__ == contract.__name__:
         assert members(protocol) <= sections("contracts.md").keys()
