@@ -141,7 +141,7 @@ def _value(arguments: Sequence[str], option: str) -> str | None:
     """Find the last value of an option; what follows a lone `--` is none of ours."""
     ours = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
     found = None
-    for argument, after in zip(ours, [*ours[1:], None], strict=True):
+    for argument, after in zip(ours, [*ours[1:], None], strict=False):
         if argument == option:
             found = after
         elif argument.startswith(f"{option}="):

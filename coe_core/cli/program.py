@@ -64,7 +64,7 @@ class Program(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             hint = nearest(args[0], self.list_commands(ctx))
-            why = f"no command {args[0]!r}{hint}. {_hidden(ctx.obj)}"
+            why = f"no command {args[0]!r}{hint or '.'} {_hidden(ctx.obj)}"
             raise click.UsageError(why.strip(), ctx) from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -109,6 +109,9 @@ def run(arguments: Sequence[str]) -> int:
         code = program.main(list(arguments), prog_name="coe", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as help_wanted:
+        click.echo(help_wanted.format_message(), err=True)
+        return help_wanted.exit_code
     except BrokenPipeError:
         # Whoever read the output has gone; Python must not try to flush it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

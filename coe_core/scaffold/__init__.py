@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -46,7 +47,8 @@ LONGEST_NAME = 40
 def write_plugin(name: str, kind: str, into: Path) -> Path:
     """Write a plugin's whole distribution into `into/coe-NAME`, and return that folder.
 
-    Raises `InvalidField` for a name or kind that will not do, `Conflict` when the folder is there.
+    Raises `InvalidField` for a name or kind that will not do, `Conflict` when the folder is there
+    or such a plugin is installed.
     """
     name = name.removeprefix("coe-")
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
@@ -64,15 +66,21 @@ def write_plugin(name: str, kind: str, into: Path) -> Path:
     folder = into / f"coe-{name}"
     if folder.exists():
         raise Conflict(f"{folder} is there already: choose another name, or remove it")
+    if find_spec(_package(name)) is not None:
+        raise Conflict(f"coe-{name} is installed already: choose another name")
     for path, text in _written(name, kind).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
     return folder
 
 
+def _package(name: str) -> str:
+    return f"coe_{name.replace('-', '_')}"
+
+
 def _written(name: str, kind: str) -> Mapping[str, str]:
     """Return the files of a plugin: path to text."""
-    package = f"coe_{name.replace('-', '_')}"
+    package = _package(name)
     module = _renamed(_template(f"kinds/{kind}.py"), name)
     component = _renamed(KINDS[kind], name)
     suite = f"{_camel(kind, '_')}Contract"

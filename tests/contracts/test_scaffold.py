@@ -89,3 +89,8 @@ class TestRefusal:
         write_plugin("mine", "router", tmp_path)
         with pytest.raises(Conflict, match="coe-mine is there already"):
             write_plugin("coe-mine", "tool", tmp_path)
+
+    def test_of_a_name_that_is_taken(self, tmp_path: Path) -> None:
+        with pytest.raises(Conflict, match="coe-core is installed already"):
+            write_plugin("core", "router", tmp_path)
+        assert list(tmp_path.iterdir()) == []

@@ -27,6 +27,15 @@ def test_help_lists_the_cores_and_the_plugins_commands(coe: Coe) -> None:
         assert f"  {command} " in printed.out
 
 
+@pytest.mark.parametrize("arguments", [[], ["config"], ["plugins", "new", "x"]])
+def test_half_a_command_is_told_how_it_goes_on(coe: Coe, arguments: list[str]) -> None:
+    printed = coe(*arguments)
+    assert printed.code == 2
+    assert "--help" in printed.err
+    assert "ValueError" not in printed.err
+    assert not (printed.err.startswith("error") and len(printed.err.splitlines()) > 1)
+
+
 def test_help_makes_no_file(coe: Coe, folder: Path) -> None:
     coe("--help")
     coe("plugins")
