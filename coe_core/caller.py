@@ -198,7 +198,9 @@ class ModelCaller:
         parent: Turn,
         continues: AttemptId | None = None,
     ) -> Call:
-        """Reserve the money and announce the attempt. Raises `BudgetExceeded`."""
+        """Reserve the money and announce the attempt. Raises `BudgetExceeded`, or `Unavailable`
+        when the journal takes nothing.
+        """
         likely = Usage(input_tokens=prompt_tokens, output_tokens=output_tokens)
         amount = model.price.cost_usd(likely) if model.price is not None else ZERO
         reservation = await parent.budget.reserve(amount)
@@ -214,17 +216,20 @@ class ModelCaller:
             started_s=self.clock.monotonic_s(),
             continues=continues,
         )
-        parent.application.need(Journal).intend(
-            Intent(
-                attempt_id=call.id,
-                owner_id=parent.id,
-                group=parent.group,
-                model=model.alias,
-                purpose=purpose,
-                reserved_usd=amount,
-                at=call.started_at,
-            )
+        intent = Intent(
+            attempt_id=call.id,
+            owner_id=parent.id,
+            group=parent.group,
+            model=model.alias,
+            purpose=purpose,
+            reserved_usd=amount,
+            at=call.started_at,
         )
+        try:
+            parent.application.need(Journal).intend(intent)
+        except BaseException:
+            reservation.settle(ZERO)
+            raise
         return call
 
     async def begin_chat(
