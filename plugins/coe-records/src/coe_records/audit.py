@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from attrs import asdict, define, field, frozen
 
 from coe_records import database
-from coe_records.comparison import Comparison
+from coe_records.comparison import Comparison, tolerant_text
 from coe_records.envelope import GENESIS, Line
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
@@ -53,7 +53,7 @@ def audit(folder: DataFolder) -> Report:
     """
     log = Log(folder.events)
     connection = database.connect(folder.database, writable=False)
-    connection.text_factory = _text
+    connection.text_factory = tolerant_text
     try:
         with locked(folder.lock):  # Nobody is between log and database.
             connection.execute("BEGIN")
@@ -62,11 +62,6 @@ def audit(folder: DataFolder) -> Report:
         return Audit(connection, log, marks, sizes).run()
     finally:
         connection.close()
-
-
-def _text(stored: bytes) -> str:
-    """Read a text even if it is none: it then differs from what it should be."""
-    return stored.decode(errors="backslashreplace")
 
 
 @define

@@ -76,7 +76,7 @@ def parse(raw: bytes) -> Line:
     if raw[header.end() : start] != _BODY:
         raise Damaged("the header does not end where the body begins")
     body = raw[start : -len(_END)]
-    kind, writer, seq, at, prev, body_sha256 = (part.decode() for part in header.groups())
+    kind, writer, seq, at, prev, body_sha256 = map(bytes.decode, header.groups())
     if sha256(body).hexdigest() != body_sha256:
         raise Damaged("the body does not have the checksum that the header gives")
     return Line(kind, writer, int(seq), at, prev, _head(header[0]), body, raw)
