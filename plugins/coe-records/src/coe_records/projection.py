@@ -142,6 +142,11 @@ class Projection:
         row = self._execute("SELECT * FROM segments WHERE path = ?", [path]).fetchone()
         return Mark(*row) if row else None
 
+    def chain(self, writer: str) -> list[Mark]:
+        """Return the marks of a writer's segments, in the order of its chain."""
+        rows = self._execute("SELECT * FROM segments WHERE writer = ? ORDER BY first_seq", [writer])
+        return [Mark(*row) for row in rows]
+
     def last_mark(self, writer: str) -> Mark | None:
         """Return the mark at which a writer's chain ends."""
         row = self._execute(
@@ -165,10 +170,15 @@ class Projection:
             self._execute(str(each.delete()))
 
     def replay(
-        self, segment: str, *, end: int | None = None, stop_seq: int | None = None
+        self,
+        segment: str,
+        *,
+        end: int | None = None,
+        stop_seq: int | None = None,
+        is_sealed: bool = False,
     ) -> Replay:
         """Project what a segment has beyond its mark, up to an offset or a sequence number: that
-        with which the writer went on elsewhere.
+        with which the writer went on elsewhere. Nothing in a sealed one is taken for torn.
 
         Whatever the order in which segments are replayed, the tables come out the same.
         """
@@ -176,23 +186,21 @@ class Projection:
         entries = self.log.entries(segment, mark.end_bytes if mark else 0, end)
         result = Replay(mark)
         while chunk := list(islice(entries, CHUNK_LINES)):
-            result = self._replay_chunk(result, chunk, stop_seq)
-            if result.torn is not None:
-                break
+            torn_at = None if is_sealed else self._torn_at(chunk, stop_seq)
+            result = self._replay_chunk(result, chunk[:torn_at])
+            if torn_at is not None:
+                return evolve(result, torn=chunk[torn_at])
         return result
 
-    def _replay_chunk(self, so_far: Replay, chunk: list[Entry], stop_seq: int | None) -> Replay:
-        good: list[tuple[Entry, Line]] = []
-        damaged = []
-        torn = None
-        for entry in chunk:
+    def _torn_at(self, chunk: list[Entry], stop_seq: int | None) -> int | None:
+        for number, entry in enumerate(chunk):
             if self._is_torn(entry) or (entry.line and stop_seq and entry.line.seq >= stop_seq):
-                torn = entry
-                break
-            if entry.line is None:
-                damaged.append(entry)
-            else:
-                good.append((entry, entry.line))
+                return number
+        return None
+
+    def _replay_chunk(self, so_far: Replay, chunk: list[Entry]) -> Replay:
+        good = [(entry, entry.line) for entry in chunk if entry.line is not None]
+        damaged = [entry for entry in chunk if entry.line is None]
         mark = so_far.mark
         for entry, line in good:
             mark = moved(mark, entry, line)
@@ -203,7 +211,6 @@ class Projection:
             mark=mark,
             lines=so_far.lines + len(good),
             damaged=(*so_far.damaged, *damaged),
-            torn=torn,
         )
 
     def _is_torn(self, entry: Entry) -> bool:

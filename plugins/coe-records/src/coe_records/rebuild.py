@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from attrs import frozen
 
 from coe_core.error import Conflict
-from coe_records import database
+from coe_records import database, manifest
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
 from coe_records.log import Log
@@ -63,7 +63,11 @@ def _refill(projection: Projection) -> Rebuilt:
     projection.clear()
     log = projection.log
     paths, stops = log.segments(), stop_seqs(log, {})
-    replays = [projection.replay(path, stop_seq=stops.get(path)) for path in paths]
+    sealed = manifest.sealed(log.events)
+    replays = [
+        projection.replay(path, stop_seq=stops.get(path), is_sealed=path in sealed)
+        for path in paths
+    ]
     return Rebuilt(
         segments=len(paths),
         records=sum(replay.lines for replay in replays),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from coe_records.folder import DataFolder, release
 from coe_records.intent import IntentFile, Settlement, read_intents
 from coe_records.lock import locked
 from coe_records.log import Log
+from coe_records.manifest import seal as seal_segments
 from coe_records.projection import Mark, Projection
 from coe_records.recovery import recover
 from coe_records.row import Rows
@@ -72,6 +74,8 @@ class Writer:
     """
     intents: IntentFile = field(init=False)
     """Which attempts are in flight. It may be used by another thread than the rest."""
+    _sealing: Thread | None = field(default=None, init=False)
+    """What seals the segments we have left, so that no turn waits until one is read."""
     _is_behind: bool = field(default=False, init=False)
     """Whether the last group is in the log but maybe not in the database."""
 
@@ -107,6 +111,7 @@ class Writer:
         if self._mark and self._mark.end_bytes == self._projection.log.size(self._mark.path):
             events = self._folder.events
             self._segment = Segment.reopen(self._disk, events, self._mark.path)
+        self._seal_segments(self._projection.chain(self.name)[:-1])
 
     def settle(self) -> None:
         """Settle the attempts that were in flight in processes that have died."""
@@ -120,6 +125,8 @@ class Writer:
 
     def close(self) -> None:
         """Cease to be a writer."""
+        if self._sealing is not None:
+            self._sealing.join()
         self.intents.close()
         for segment in (*self._retired, *([self._segment] if self._segment else [])):
             segment.close()
@@ -182,7 +189,16 @@ class Writer:
             self._segment = None
             segment.close()
         self._segment = Segment.create(self._disk, self._folder.events, day, self.name)
+        self._seal_segments(self._projection.chain(self.name))
         return self._segment
+
+    def _seal_segments(self, marks: Sequence[Mark]) -> None:
+        """Seal segments meanwhile, unless that is going on: those left over have their turn with
+        the next.
+        """
+        if marks and not (self._sealing and self._sealing.is_alive()):
+            self._sealing = Thread(target=seal_segments, args=(self._projection.log, marks))
+            self._sealing.start()
 
     def _append(self, segment: Segment, text: bytes) -> None:
         try:
