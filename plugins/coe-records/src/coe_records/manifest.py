@@ -39,6 +39,9 @@ class Manifest:
     """None for a writer's first segment, or if the one before could not be sealed."""
 
 
+SUFFIX = ".manifest.json"
+
+
 class _Turn(msgspec.Struct):
     id: str
 
@@ -94,13 +97,13 @@ def _ends(values: list[Any]) -> list[Any]:
 
 def place(events: Path, segment: str) -> Path:
     """Tell where the manifest of a segment is, if it is sealed."""
-    return (events / segment).with_suffix(".manifest.json")
+    return (events / segment).with_suffix(SUFFIX)
 
 
 def sealed(events: Path) -> set[str]:
     """List the segments that are sealed, whether they are still there or not."""
-    names = (path.relative_to(events).as_posix() for path in events.glob("*/*.manifest.json"))
-    return {name.removesuffix(".manifest.json") + ".jsonl" for name in names}
+    names = (path.relative_to(events).as_posix() for path in events.glob(f"*/*{SUFFIX}"))
+    return {name.removesuffix(SUFFIX) + ".jsonl" for name in names}
 
 
 def read(events: Path, segment: str) -> Manifest:

@@ -19,7 +19,7 @@ from coe_core.record import Pointer
 from coe_records import table
 from coe_records.envelope import Line
 from coe_records.log import Entry, Log
-from coe_records.row import Rows
+from coe_records.row import Rows, turn_of
 
 CHUNK_LINES = 500
 
@@ -164,6 +164,11 @@ class Projection:
             many(_SETTLED, rows.settled)
         self._execute(_MARK, astuple(mark))
 
+    def forget(self, owner: str, segment: str, offset: int) -> None:
+        """Delete the rows of a turn or a job that point to a place."""
+        for statement in _FORGET:
+            self._execute(statement, [owner, segment, offset])
+
     def clear(self) -> None:
         """Empty every table."""
         for each in table.metadata.sorted_tables:
@@ -194,7 +199,9 @@ class Projection:
 
     def _torn_at(self, chunk: list[Entry], stop_seq: int | None) -> int | None:
         for number, entry in enumerate(chunk):
-            if self._is_torn(entry) or (entry.line and stop_seq and entry.line.seq >= stop_seq):
+            if self._is_torn(entry, stop_seq) or (
+                entry.line and stop_seq and entry.line.seq >= stop_seq
+            ):
                 return number
         return None
 
@@ -213,23 +220,29 @@ class Projection:
             damaged=(*so_far.damaged, *damaged),
         )
 
-    def _is_torn(self, entry: Entry) -> bool:
+    def _is_torn(self, entry: Entry, stop_seq: int | None) -> bool:
         """Whether a crash left this: writes that the disk never saw, which read as a missing end
-        or as zeros. They were one group at most, so that no two groups can follow.
+        or as zeros. They were one group at most, so that no two groups can follow, nor a line
+        after which the writer went on elsewhere.
         """
         if entry.line or (entry.raw.endswith(b"\n") and b"\0" not in entry.raw):
             return False
         at = entry.pointer
-        rest = self.log.entries(at.segment, at.offset + at.length)
-        return len({later.line.at for later in rest if later.line}) <= 1
+        groups: set[str] = set()
+        for later in self.log.entries(at.segment, at.offset + at.length):
+            if later.line is not None:
+                groups.add(later.line.at)
+                if len(groups) > 1 or later.line.seq < (stop_seq or 0):
+                    return False
+        return True
 
     def _rows(self, entries: Iterable[tuple[Entry, Line]]) -> Rows:
         found = [(entry.pointer, line, decode(line.body)) for entry, line in entries]
-        turns = [body["id"] for _, line, body in found if line.kind == "interaction"]
+        turns = [turn_id for _, line, body in found if (turn_id := turn_of(line.kind, body))]
         known = self.known(turns)
         winners: dict[Any, tuple[Pointer, Line, Any]] = {}
         for pointer, line, body in found:
-            turn = body["id"] if line.kind == "interaction" else pointer
+            turn: Any = turn_of(line.kind, body) or pointer
             rival = winners.get(turn)
             if rival and rival[1].rank <= line.rank:
                 continue
@@ -248,8 +261,7 @@ class Projection:
                 return False
         except RecordDamaged:
             pass  # A whole line is better than a damaged one.
-        for statement in _FORGET:
-            self._execute(statement, [turn_id, recorded.segment, recorded.offset])
+        self.forget(turn_id, recorded.segment, recorded.offset)
         return True
 
 

@@ -30,10 +30,11 @@ class Rebuilt:
     """Where the old database is, if it was none."""
 
 
-def rebuild(folder: DataFolder) -> Rebuilt:
+def rebuild(folder: DataFolder, *, may_forget: bool = False) -> Rebuilt:
     """Empty the tables and fill them again, in one transaction; writers wait meanwhile.
 
-    Raises `Conflict`, and changes nothing, when the database has turns that the log has lost.
+    Raises `Conflict`, and changes nothing, when the database has turns that the log has lost,
+    unless it may forget them.
     """
     folder.make()
     with locked(folder.lock):
@@ -41,7 +42,8 @@ def rebuild(folder: DataFolder) -> Rebuilt:
         database.migrate(folder.database)
         with _projection(folder) as projection, projection.transaction():
             result = _refill(projection)
-            _refuse_loss(folder, projection)
+            if not may_forget:
+                _refuse_loss(folder, projection)
     return Rebuilt(
         segments=result.segments,
         records=result.records,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Thread
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from loguru import logger
 
 from coe_core.codec import rfc3339, unstructure
 from coe_core.error import Unavailable
+from coe_core.message import Json
 from coe_core.record import Interaction, Pointer, StateChange
 from coe_core.service import Clock
 from coe_records import database
@@ -29,10 +31,26 @@ from coe_records.recovery import recover
 from coe_records.row import Rows
 from coe_records.segment import Segment
 
+
+@frozen(kw_only=True)
+class Repair:
+    """The body of a line that tells of a repair: either what it found and did, or a record that
+    the log has lost, in whose place it stands.
+    """
+
+    at: datetime
+    found: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    lost: Pointer | None = None
+    restored: Mapping[str, Json] = field(factory=dict)
+    """Kind to body: an interaction or a settlement, as far as the database knew it."""
+
+
 KINDS: Mapping[type[Any], str] = {
     Interaction: "interaction",
     StateChange: "state_change",
     Settlement: "settlement",
+    Repair: "repair",
 }
 
 
@@ -47,7 +65,7 @@ class Draft:
     text: bytes
 
     @classmethod
-    def of(cls, record: Interaction | StateChange | Settlement) -> Draft:
+    def of(cls, record: Interaction | StateChange | Settlement | Repair) -> Draft:
         """Turn a record into JSON."""
         body = unstructure(record)
         turn_id = record.id if isinstance(record, Interaction) else None
@@ -74,7 +92,7 @@ class Writer:
     """
     intents: IntentFile = field(init=False)
     """Which attempts are in flight. It may be used by another thread than the rest."""
-    _sealing: Thread | None = field(default=None, init=False)
+    _sealing: ThreadPoolExecutor = field(init=False)
     """What seals the segments we have left, so that no turn waits until one is read."""
     _is_behind: bool = field(default=False, init=False)
     """Whether the last group is in the log but maybe not in the database."""
@@ -105,6 +123,7 @@ class Writer:
 
     def __attrs_post_init__(self) -> None:
         """Go on where this writer ended."""
+        self._sealing = ThreadPoolExecutor(1, thread_name_prefix="coe-seal")
         self.intents = IntentFile(self._folder.intents(self.name))
         self._mark = self._projection.last_mark(self.name)
         self._segment = None
@@ -125,8 +144,7 @@ class Writer:
 
     def close(self) -> None:
         """Cease to be a writer."""
-        if self._sealing is not None:
-            self._sealing.join()
+        self._sealing.shutdown()
         self.intents.close()
         for segment in (*self._retired, *([self._segment] if self._segment else [])):
             segment.close()
@@ -168,11 +186,21 @@ class Writer:
         goes_on = self._mark is not None and self._mark.path == segment.path
         first_seq = self._mark.first_seq if self._mark and goes_on else lines[0].seq
         mark = Mark(segment.path, self.name, first_seq, lines[-1].seq, end, lines[-1].head)
+        for draft in drafts:
+            if draft.kind == "repair":
+                self._forget_lost(draft.body)
         # Rows that the database refuses are refused before anything is in the log.
         self._projection.insert(rows, mark)
         self._append(segment, b"".join(line.raw for line in lines))
         self._acknowledge(mark)
         return pointers
+
+    def _forget_lost(self, repair: Mapping[str, Any]) -> None:
+        """Make room for what is restored, in the transaction in which it is."""
+        for kind, body in repair.get("restored", {}).items():
+            owner = body["id"] if kind == "interaction" else body["intent"]["owner_id"]
+            lost = repair["lost"]
+            self._projection.forget(owner, lost["segment"], lost["offset"])
 
     def _seal(self, drafts: Sequence[Draft], at: str) -> Iterator[Line]:
         seq, head = (self._mark.last_seq, self._mark.head) if self._mark else (0, GENESIS)
@@ -193,12 +221,9 @@ class Writer:
         return self._segment
 
     def _seal_segments(self, marks: Sequence[Mark]) -> None:
-        """Seal segments meanwhile, unless that is going on: those left over have their turn with
-        the next.
-        """
-        if marks and not (self._sealing and self._sealing.is_alive()):
-            self._sealing = Thread(target=seal_segments, args=(self._projection.log, marks))
-            self._sealing.start()
+        """Seal segments meanwhile."""
+        if marks:
+            self._sealing.submit(seal_segments, self._projection.log, marks)
 
     def _append(self, segment: Segment, text: bytes) -> None:
         try:
