@@ -69,6 +69,7 @@ def crash() -> Callable[[Writer], None]:
     """Do to a writer what the kernel does when its process is killed."""
 
     def crash_(writer: Writer) -> None:
+        writer._sealing.shutdown()  # No thread can be killed, but its work may be anywhere.
         segments = [*writer._retired, *([writer._segment] if writer._segment else [])]
         for fd in [writer._claim, *(segment._fd for segment in segments)]:
             os.close(fd)

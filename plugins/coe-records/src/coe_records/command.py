@@ -18,7 +18,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def records_command() -> click.Group:
     """Make the command group."""
     help_text = "Look after the log of turns and its tables."
-    return click.Group("records", help=help_text, commands=[verify, rebuild])
+    return click.Group("records", help=help_text, commands=[verify, repair, rebuild])
 
 
 @click.command
@@ -43,6 +43,33 @@ def verify(context: click.Context, frame: Frame, *, as_json: bool) -> None:
             f"{report.records} records in {report.segments} segments, {len(report.faults)} faults"
         )
     context.exit(1 if report.faults else 0)
+
+
+@click.command
+@as_json
+@click.option("--dry-run", is_flag=True, help="Say what would be done first, and change nothing.")
+@pass_frame
+@click.pass_context
+def repair(context: click.Context, frame: Frame, *, as_json: bool, dry_run: bool) -> None:
+    """Mend log and database from each other, as far as that goes.
+
+    Exits with 1 when something is left that could not be mended. The server may be running.
+    """
+    from coe_core.clock import SystemClock
+    from coe_records import repair as work
+
+    with _usable(frame) as folder:
+        repaired = work.repair(folder, SystemClock(), dry_run=dry_run)
+    if as_json:
+        echo_json(repaired)
+    else:
+        for step in repaired.steps:
+            click.echo(step)
+        for fault in repaired.left:
+            click.echo(f"{fault.kind:12} {fault.where}  {fault.text}")
+        left = f"{len(repaired.left)} {'to mend' if dry_run else 'left'}"
+        click.echo(f"{len(repaired.found)} faults found, {left}")
+    context.exit(1 if repaired.left else 0)
 
 
 @click.command

@@ -19,7 +19,7 @@ from coe_core.record import Pointer
 from coe_records import table
 from coe_records.envelope import Line
 from coe_records.log import Entry, Log
-from coe_records.row import Rows
+from coe_records.row import Rows, turn_of
 
 CHUNK_LINES = 500
 
@@ -142,6 +142,11 @@ class Projection:
         row = self._execute("SELECT * FROM segments WHERE path = ?", [path]).fetchone()
         return Mark(*row) if row else None
 
+    def chain(self, writer: str) -> list[Mark]:
+        """Return the marks of a writer's segments, in the order of its chain."""
+        rows = self._execute("SELECT * FROM segments WHERE writer = ? ORDER BY first_seq", [writer])
+        return [Mark(*row) for row in rows]
+
     def last_mark(self, writer: str) -> Mark | None:
         """Return the mark at which a writer's chain ends."""
         row = self._execute(
@@ -159,16 +164,26 @@ class Projection:
             many(_SETTLED, rows.settled)
         self._execute(_MARK, astuple(mark))
 
+    def forget(self, owner: str, segment: str, offset: int) -> None:
+        """Delete the rows of a turn or a job that point to a place."""
+        for statement in _FORGET:
+            self._execute(statement, [owner, segment, offset])
+
     def clear(self) -> None:
         """Empty every table."""
         for each in table.metadata.sorted_tables:
             self._execute(str(each.delete()))
 
     def replay(
-        self, segment: str, *, end: int | None = None, stop_seq: int | None = None
+        self,
+        segment: str,
+        *,
+        end: int | None = None,
+        stop_seq: int | None = None,
+        is_sealed: bool = False,
     ) -> Replay:
         """Project what a segment has beyond its mark, up to an offset or a sequence number: that
-        with which the writer went on elsewhere.
+        with which the writer went on elsewhere. Nothing in a sealed one is taken for torn.
 
         Whatever the order in which segments are replayed, the tables come out the same.
         """
@@ -176,23 +191,23 @@ class Projection:
         entries = self.log.entries(segment, mark.end_bytes if mark else 0, end)
         result = Replay(mark)
         while chunk := list(islice(entries, CHUNK_LINES)):
-            result = self._replay_chunk(result, chunk, stop_seq)
-            if result.torn is not None:
-                break
+            torn_at = None if is_sealed else self._torn_at(chunk, stop_seq)
+            result = self._replay_chunk(result, chunk[:torn_at])
+            if torn_at is not None:
+                return evolve(result, torn=chunk[torn_at])
         return result
 
-    def _replay_chunk(self, so_far: Replay, chunk: list[Entry], stop_seq: int | None) -> Replay:
-        good: list[tuple[Entry, Line]] = []
-        damaged = []
-        torn = None
-        for entry in chunk:
-            if self._is_torn(entry) or (entry.line and stop_seq and entry.line.seq >= stop_seq):
-                torn = entry
-                break
-            if entry.line is None:
-                damaged.append(entry)
-            else:
-                good.append((entry, entry.line))
+    def _torn_at(self, chunk: list[Entry], stop_seq: int | None) -> int | None:
+        for number, entry in enumerate(chunk):
+            if self._is_torn(entry, stop_seq) or (
+                entry.line and stop_seq and entry.line.seq >= stop_seq
+            ):
+                return number
+        return None
+
+    def _replay_chunk(self, so_far: Replay, chunk: list[Entry]) -> Replay:
+        good = [(entry, entry.line) for entry in chunk if entry.line is not None]
+        damaged = [entry for entry in chunk if entry.line is None]
         mark = so_far.mark
         for entry, line in good:
             mark = moved(mark, entry, line)
@@ -203,26 +218,31 @@ class Projection:
             mark=mark,
             lines=so_far.lines + len(good),
             damaged=(*so_far.damaged, *damaged),
-            torn=torn,
         )
 
-    def _is_torn(self, entry: Entry) -> bool:
+    def _is_torn(self, entry: Entry, stop_seq: int | None) -> bool:
         """Whether a crash left this: writes that the disk never saw, which read as a missing end
-        or as zeros. They were one group at most, so that no two groups can follow.
+        or as zeros. They were one group at most, so that no two groups can follow, nor a line
+        after which the writer went on elsewhere.
         """
         if entry.line or (entry.raw.endswith(b"\n") and b"\0" not in entry.raw):
             return False
         at = entry.pointer
-        rest = self.log.entries(at.segment, at.offset + at.length)
-        return len({later.line.at for later in rest if later.line}) <= 1
+        groups: set[str] = set()
+        for later in self.log.entries(at.segment, at.offset + at.length):
+            if later.line is not None:
+                groups.add(later.line.at)
+                if len(groups) > 1 or later.line.seq < (stop_seq or 0):
+                    return False
+        return True
 
     def _rows(self, entries: Iterable[tuple[Entry, Line]]) -> Rows:
         found = [(entry.pointer, line, decode(line.body)) for entry, line in entries]
-        turns = [body["id"] for _, line, body in found if line.kind == "interaction"]
+        turns = [turn_id for _, line, body in found if (turn_id := turn_of(line.kind, body))]
         known = self.known(turns)
         winners: dict[Any, tuple[Pointer, Line, Any]] = {}
         for pointer, line, body in found:
-            turn = body["id"] if line.kind == "interaction" else pointer
+            turn: Any = turn_of(line.kind, body) or pointer
             rival = winners.get(turn)
             if rival and rival[1].rank <= line.rank:
                 continue
@@ -241,8 +261,7 @@ class Projection:
                 return False
         except RecordDamaged:
             pass  # A whole line is better than a damaged one.
-        for statement in _FORGET:
-            self._execute(statement, [turn_id, recorded.segment, recorded.offset])
+        self.forget(turn_id, recorded.segment, recorded.offset)
         return True
 
 

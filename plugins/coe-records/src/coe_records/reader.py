@@ -131,7 +131,11 @@ class Reader:
     def _turns(self, connection: Connection, query: Select[Any]) -> Iterator[Interaction]:
         for segment, offset, length, sha256 in connection.execute(query):
             pointer = Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
-            yield structure(decode(self._log.read(pointer).body), Interaction)
+            line = self._log.read(pointer)
+            body = decode(line.body)
+            yield structure(
+                body["restored"]["interaction"] if line.kind == "repair" else body, Interaction
+            )
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
         loop = asyncio.get_running_loop()

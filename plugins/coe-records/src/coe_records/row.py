@@ -34,6 +34,9 @@ class Rows:
             self._add_interaction(body, place)
         elif kind == "settlement":
             self.settled.append(_settled(body["intent"], place))
+        elif kind == "repair":
+            for restored_kind, restored in body.get("restored", {}).items():
+                self.add(restored_kind, restored, pointer)
 
     def _add_interaction(self, body: Mapping[str, Any], place: Row) -> None:
         owner, group = body["id"], body["group"]
@@ -42,6 +45,13 @@ class Rows:
         self.interactions.append((*_interaction(body), length, *place))
         self.chat_messages += [(owner, n, group, *m, *place) for n, m in enumerate(messages)]
         self.attempts += [_attempt(a, owner, group, place) for a in body.get("attempts", ())]
+
+
+def turn_of(kind: str, body: Mapping[str, Any]) -> str | None:
+    """Tell which turn a line is the record of, None if of none."""
+    if kind == "repair":
+        body = body.get("restored", {}).get("interaction", {})
+    return body.get("id") if kind in ("interaction", "repair") else None
 
 
 def _interaction(body: Mapping[str, Any]) -> Row:

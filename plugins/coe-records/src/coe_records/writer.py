@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from loguru import logger
 
 from coe_core.codec import rfc3339, unstructure
 from coe_core.error import Unavailable
+from coe_core.message import Json
 from coe_core.record import Interaction, Pointer, StateChange
 from coe_core.service import Clock
 from coe_records import database
@@ -22,15 +25,32 @@ from coe_records.folder import DataFolder, release
 from coe_records.intent import IntentFile, Settlement, read_intents
 from coe_records.lock import locked
 from coe_records.log import Log
+from coe_records.manifest import seal as seal_segments
 from coe_records.projection import Mark, Projection
 from coe_records.recovery import recover
 from coe_records.row import Rows
 from coe_records.segment import Segment
 
+
+@frozen(kw_only=True)
+class Repair:
+    """The body of a line that tells of a repair: either what it found and did, or a record that
+    the log has lost, in whose place it stands.
+    """
+
+    at: datetime
+    found: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    lost: Pointer | None = None
+    restored: Mapping[str, Json] = field(factory=dict)
+    """Kind to body: an interaction or a settlement, as far as the database knew it."""
+
+
 KINDS: Mapping[type[Any], str] = {
     Interaction: "interaction",
     StateChange: "state_change",
     Settlement: "settlement",
+    Repair: "repair",
 }
 
 
@@ -45,7 +65,7 @@ class Draft:
     text: bytes
 
     @classmethod
-    def of(cls, record: Interaction | StateChange | Settlement) -> Draft:
+    def of(cls, record: Interaction | StateChange | Settlement | Repair) -> Draft:
         """Turn a record into JSON."""
         body = unstructure(record)
         turn_id = record.id if isinstance(record, Interaction) else None
@@ -72,6 +92,8 @@ class Writer:
     """
     intents: IntentFile = field(init=False)
     """Which attempts are in flight. It may be used by another thread than the rest."""
+    _sealing: ThreadPoolExecutor = field(init=False)
+    """What seals the segments we have left, so that no turn waits until one is read."""
     _is_behind: bool = field(default=False, init=False)
     """Whether the last group is in the log but maybe not in the database."""
 
@@ -101,12 +123,14 @@ class Writer:
 
     def __attrs_post_init__(self) -> None:
         """Go on where this writer ended."""
+        self._sealing = ThreadPoolExecutor(1, thread_name_prefix="coe-seal")
         self.intents = IntentFile(self._folder.intents(self.name))
         self._mark = self._projection.last_mark(self.name)
         self._segment = None
         if self._mark and self._mark.end_bytes == self._projection.log.size(self._mark.path):
             events = self._folder.events
             self._segment = Segment.reopen(self._disk, events, self._mark.path)
+        self._seal_segments(self._projection.chain(self.name)[:-1])
 
     def settle(self) -> None:
         """Settle the attempts that were in flight in processes that have died."""
@@ -120,6 +144,7 @@ class Writer:
 
     def close(self) -> None:
         """Cease to be a writer."""
+        self._sealing.shutdown()
         self.intents.close()
         for segment in (*self._retired, *([self._segment] if self._segment else [])):
             segment.close()
@@ -161,11 +186,21 @@ class Writer:
         goes_on = self._mark is not None and self._mark.path == segment.path
         first_seq = self._mark.first_seq if self._mark and goes_on else lines[0].seq
         mark = Mark(segment.path, self.name, first_seq, lines[-1].seq, end, lines[-1].head)
+        for draft in drafts:
+            if draft.kind == "repair":
+                self._forget_lost(draft.body)
         # Rows that the database refuses are refused before anything is in the log.
         self._projection.insert(rows, mark)
         self._append(segment, b"".join(line.raw for line in lines))
         self._acknowledge(mark)
         return pointers
+
+    def _forget_lost(self, repair: Mapping[str, Any]) -> None:
+        """Make room for what is restored, in the transaction in which it is."""
+        for kind, body in repair.get("restored", {}).items():
+            owner = body["id"] if kind == "interaction" else body["intent"]["owner_id"]
+            lost = repair["lost"]
+            self._projection.forget(owner, lost["segment"], lost["offset"])
 
     def _seal(self, drafts: Sequence[Draft], at: str) -> Iterator[Line]:
         seq, head = (self._mark.last_seq, self._mark.head) if self._mark else (0, GENESIS)
@@ -182,7 +217,13 @@ class Writer:
             self._segment = None
             segment.close()
         self._segment = Segment.create(self._disk, self._folder.events, day, self.name)
+        self._seal_segments(self._projection.chain(self.name))
         return self._segment
+
+    def _seal_segments(self, marks: Sequence[Mark]) -> None:
+        """Seal segments meanwhile."""
+        if marks:
+            self._sealing.submit(seal_segments, self._projection.log, marks)
 
     def _append(self, segment: Segment, text: bytes) -> None:
         try:
