@@ -44,7 +44,7 @@ from coe_core.event import (
 from coe_core.message import ToolCall, user
 from coe_core.model import Chunk, Model, Vectors
 from coe_core.progress import Progress
-from coe_core.record import Interaction
+from coe_core.record import Interaction, Record
 from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.service import Clock, Journal
 from coe_core.tool import CheckedTool, answer_message
@@ -296,19 +296,24 @@ def _failure_class(error: CoeError) -> FailureClass | None:
 
 
 async def _record(progress: Progress, outcome: Outcome) -> Interaction:
-    """Write the record, and hand it to the sinks. Raises `Unavailable` when it cannot be kept."""
+    """Write the record of a turn. Raises `Unavailable` when it cannot be kept."""
     turn = progress.turn
     application = turn.application
     record = progress.interaction(outcome)
     tokens = turn.ledger.usage.total_tokens
     application.need(RateMeter).book_tokens(turn.group, application.group(turn.group), tokens)
+    await keep(application, record)
+    return record
+
+
+async def keep(application: Application, record: Record) -> None:
+    """Write a record, and hand it to the sinks. Raises `Unavailable` when it cannot be kept."""
     await application.need(Journal).append(record)
     for sink in application.event_sinks:
         try:
             await sink.receive(record)
         except Exception as error:
             logger.bind(sink=sink.name).opt(exception=error).error("a sink raised")
-    return record
 
 
 async def embed(

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from attrs import field, frozen
+from attrs.validators import ge, le, optional
 
 from coe_core.codec import canonical
 from coe_core.identity import SessionId, TurnId
@@ -97,7 +98,34 @@ class StateChange:
     at: datetime
 
 
-Record: TypeAlias = Interaction | StateChange
+@frozen(kw_only=True)
+class Feedback:
+    """What somebody says of a turn once it is over. At least one of `rating`, `label`, `route` and
+    `text` is there.
+    """
+
+    id: str
+    turn_id: TurnId
+    group: str
+    rating: int | None = field(default=None, validator=optional([ge(-1), le(1)]))
+    """1 for a good answer, -1 for a bad one, 0 for neither."""
+    label: str | None = None
+    """A word of the group's own, to count by."""
+    route: str | None = None
+    """The alias or the agent that should have answered."""
+    text: str | None = None
+    actor: str
+    """The key id, or the name of the machine's user."""
+    at: datetime
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse feedback that says nothing."""
+        if self.rating is None and not (self.label or self.route or self.text):
+            msg = "feedback has a rating, a label, a route or a text"
+            raise ValueError(msg)
+
+
+Record: TypeAlias = Interaction | StateChange | Feedback
 
 
 @frozen(kw_only=True)

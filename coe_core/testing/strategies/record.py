@@ -14,6 +14,7 @@ from coe_core.ledger import Attempt, Intent
 from coe_core.message import Message
 from coe_core.model import Price, Usage
 from coe_core.record import (
+    Feedback,
     Interaction,
     ParameterValue,
     Pointer,
@@ -162,10 +163,27 @@ def state_changes() -> SearchStrategy[StateChange]:
     return st.builds(StateChange, key=keys, value=json_values(), actor=names(), at=instants())
 
 
+@st.composite
+def feedbacks(draw: st.DrawFn) -> Feedback:
+    """What somebody says of a turn: something at least."""
+    rating = draw(st.none() | st.sampled_from([-1, 0, 1]))
+    return Feedback(
+        id=draw(uuids7()),
+        turn_id=draw(turn_ids()),
+        group=draw(names()),
+        rating=rating,
+        label=draw(st.none() | names()),
+        route=draw(st.none() | names()),
+        text=draw(texts().filter(bool) if rating is None else st.none() | texts()),
+        actor=draw(names()),
+        at=draw(instants()),
+    )
+
+
 @cache
 def records() -> SearchStrategy[Record]:
     """Records of every kind."""
-    return interactions() | state_changes()
+    return interactions() | state_changes() | feedbacks()
 
 
 @cache

@@ -21,6 +21,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "interactions": ("id",),
     "chat_messages": ("turn_id", "position"),
     "attempts": ("owner_id", "id"),
+    "feedback": ("id",),
 }
 """Table to the columns of its key: the first ones, that which names the turn before all."""
 
@@ -43,9 +44,12 @@ class Comparison:
         rows = Rows()
         for (pointer, line), body in zip(lines, bodies, strict=True):
             rows.add(line.kind, body, pointer)
-        turn_ids = {row[0] for row in (*rows.interactions, *rows.settled)}
-        found = {table: self._found(table, turn_ids) for table in KEYS}
-        repeats = set(self._repeats(lines, rows, found["interactions"]))
+        ids = {row[0] for row in (*rows.interactions, *rows.settled, *rows.feedback)}
+        found = {table: self._found(table, ids) for table in KEYS}
+        repeats = {
+            *self._repeats(lines, rows.interactions, found["interactions"]),
+            *self._repeats(lines, rows.feedback, found["feedback"]),
+        }
         for table, expected in _by_table(rows).items():
             for row in expected:
                 if row[-4:] not in repeats:
@@ -62,18 +66,18 @@ class Comparison:
                     if (table, row[: len(key)]) not in self._told:
                         self._judge(table, row)
 
-    def _found(self, table: str, turn_ids: set[str]) -> dict[Row, Row]:
+    def _found(self, table: str, ids: set[str]) -> dict[Row, Row]:
         key = KEYS[table]
         query = f"SELECT * FROM {table} WHERE {key[0]} IN (SELECT value FROM json_each(?))"  # noqa: S608
-        rows = self._connection.execute(query, [json_list(turn_ids)])
+        rows = self._connection.execute(query, [json_list(ids)])
         return {row[: len(key)]: row for row in rows}
 
     def _repeats(
-        self, lines: Sequence[tuple[Pointer, Line]], rows: Rows, found: Mapping[Row, Row]
+        self, lines: Sequence[tuple[Pointer, Line]], rows: Sequence[Row], found: Mapping[Row, Row]
     ) -> Iterator[Row]:
-        """Yield the places of lines whose turn counts elsewhere, rightly."""
+        """Yield the places of lines whose record counts elsewhere, rightly."""
         by_place = {_place(pointer): line for pointer, line in lines}
-        for row in rows.interactions:
+        for row in rows:
             other = found.get(row[:1])
             if other is not None and other[-4:] != row[-4:]:
                 rival = self._line(other)

@@ -26,6 +26,7 @@ class Rows:
     attempts: list[Row] = field(factory=list)
     settled: list[Row] = field(factory=list)
     """Rows of `attempts` as well, which give way to what an interaction says of the attempt."""
+    feedback: list[Row] = field(factory=list)
 
     def add(self, kind: str, body: Mapping[str, Any], pointer: Pointer) -> None:
         """Add what a line comes to. A kind that has no tables adds nothing."""
@@ -34,6 +35,8 @@ class Rows:
             self._add_interaction(body, place)
         elif kind == "settlement":
             self.settled.append(_settled(body["intent"], place))
+        elif kind == "feedback":
+            self.feedback.append(_feedback(body, place))
 
     def _add_interaction(self, body: Mapping[str, Any], place: Row) -> None:
         owner, group = body["id"], body["group"]
@@ -157,5 +160,21 @@ def _settled(intent: Mapping[str, Any], place: Row) -> Row:
         "failed",
         "process_died",
         None,
+        *place,
+    )
+
+
+def _feedback(body: Mapping[str, Any], place: Row) -> Row:
+    get = body.get
+    return (
+        body["id"],
+        body["turn_id"],
+        body["group"],
+        get("rating"),
+        get("label"),
+        get("route"),
+        get("text"),
+        body["actor"],
+        body["at"],
         *place,
     )
