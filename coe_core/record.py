@@ -31,6 +31,22 @@ class ParameterValue:
 
 
 @frozen(kw_only=True)
+class Provenance:
+    """Where a turn comes from that CoE did not run, but was told of afterwards."""
+
+    format: str
+    """In what it was told: `openai`, `litellm`, `langfuse`."""
+    source: str = ""
+    """The id that the other system gave it."""
+    at: datetime | None = None
+    """When the other system says that it began; None if it does not say. The turn's own times are
+    then those of the import.
+    """
+    metadata: Mapping[str, Json] = field(factory=dict)
+    """What else was said of it."""
+
+
+@frozen(kw_only=True)
 class Interaction:
     """One turn, ended. The only source of messages, attempts, KPIs and whatever else is counted."""
 
@@ -68,6 +84,8 @@ class Interaction:
     exposures: Mapping[str, str] = field(factory=dict)
     """Experiment to arm."""
     verdicts: tuple[GuardVerdict, ...] = ()
+    provenance: Provenance | None = None
+    """None for a turn that CoE ran itself."""
 
     @property
     def pending(self) -> bool:

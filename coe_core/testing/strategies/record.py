@@ -18,6 +18,7 @@ from coe_core.record import (
     Interaction,
     ParameterValue,
     Pointer,
+    Provenance,
     Record,
     StateChange,
     conversation_digest,
@@ -111,6 +112,16 @@ def outcomes() -> SearchStrategy[Outcome]:
     )
 
 
+def _provenances() -> SearchStrategy[Provenance]:
+    return st.builds(
+        Provenance,
+        format=names(),
+        source=st.just("") | names(),
+        at=st.none() | instants(),
+        metadata=st.dictionaries(names(), json_values(), max_size=1),
+    )
+
+
 @st.composite
 def interactions(draw: st.DrawFn, group: SearchStrategy[str] | None = None) -> Interaction:
     """One turn's record, whole: the first of its session, with an answer."""
@@ -153,6 +164,7 @@ def interactions(draw: st.DrawFn, group: SearchStrategy[str] | None = None) -> I
         conversation=conversation_digest((asked, *exchange, answer)),
         exposures=draw(st.dictionaries(names(), names(), max_size=1)),
         verdicts=draw(st.sampled_from([(), (GuardVerdict(verdict="redact", reason="이름"),)])),
+        provenance=draw(st.none() | _provenances()),
     )
 
 

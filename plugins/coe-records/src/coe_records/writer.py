@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -126,6 +126,10 @@ class Writer:
             segment.close()
         self._projection.connection.close()
         release(self._claim)
+
+    def known(self, ids: Iterable[str]) -> set[str]:
+        """Return those ids of turns and feedback that are recorded already."""
+        return set(self._projection.known(list(ids)))
 
     def commit(self, drafts: Sequence[Draft]) -> list[Pointer]:
         """Write a group: one write, one sync, one transaction. What is returned is durable.
