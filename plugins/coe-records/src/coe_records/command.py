@@ -10,6 +10,7 @@ import click
 
 from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.error import StartRefused
+from coe_records.backup_command import backup, restore
 from coe_records.folder import DataFolder
 from coe_records.transfer import export, import_
 
@@ -19,7 +20,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def records_command() -> click.Group:
     """Make the command group."""
     help_text = "Look after the log of turns and its tables."
-    return click.Group("records", help=help_text, commands=[verify, rebuild, export, import_])
+    return click.Group(
+        "records", help=help_text, commands=[verify, rebuild, export, import_, backup, restore]
+    )
 
 
 @click.command
