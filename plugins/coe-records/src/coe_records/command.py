@@ -10,7 +10,9 @@ import click
 
 from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.error import StartRefused
+from coe_records.backup_command import backup, restore
 from coe_records.folder import DataFolder
+from coe_records.transfer import export, import_
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -18,7 +20,11 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def records_command() -> click.Group:
     """Make the command group."""
     help_text = "Look after the log of turns and its tables."
-    return click.Group("records", help=help_text, commands=[verify, repair, rebuild])
+    return click.Group(
+        "records",
+        help=help_text,
+        commands=[verify, repair, rebuild, export, import_, backup, restore],
+    )
 
 
 @click.command
@@ -32,7 +38,7 @@ def verify(context: click.Context, frame: Frame, *, as_json: bool) -> None:
     """
     from coe_records.audit import audit
 
-    with _usable(frame) as folder:
+    with usable(frame) as folder:
         report = audit(folder)
     if as_json:
         echo_json(report)
@@ -58,7 +64,7 @@ def repair(context: click.Context, frame: Frame, *, as_json: bool, dry_run: bool
     from coe_core.clock import SystemClock
     from coe_records import repair as work
 
-    with _usable(frame) as folder:
+    with usable(frame) as folder:
         repaired = work.repair(folder, SystemClock(), dry_run=dry_run)
     if as_json:
         echo_json(repaired)
@@ -83,7 +89,7 @@ def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
     """
     from coe_records import rebuild as work
 
-    with _usable(frame) as folder:
+    with usable(frame) as folder:
         rebuilt = work.rebuild(folder)
     if as_json:
         echo_json(rebuilt)
@@ -97,7 +103,8 @@ def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _usable(frame: Frame) -> Iterator[DataFolder]:
+def usable(frame: Frame) -> Iterator[DataFolder]:
+    """Yield the data folder, and say what to do when its records cannot be read."""
     folder = DataFolder(frame.data_dir)
     if not folder.events.is_dir():
         raise StartRefused(f"there is no log in {folder.path}; name the folder with --data")

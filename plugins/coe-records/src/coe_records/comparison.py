@@ -22,6 +22,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "interactions": ("id",),
     "chat_messages": ("turn_id", "position"),
     "attempts": ("owner_id", "id"),
+    "feedback": ("id",),
 }
 """Table to the columns of its key: the first ones, that which names the turn before all."""
 
@@ -57,14 +58,14 @@ class Comparison:
     def _all_agree(self, rows: Rows) -> bool:
         if rows.settled:
             return False  # They may have given way.
-        turn_ids = {row[0] for row in rows.interactions}
+        ids = {row[0] for row in (*rows.interactions, *rows.feedback)}
         expected = {
             table: sorted(made, key=itemgetter(slice(len(KEYS[table]))))
             for table, made in _by_table(rows).items()
         }
         self._connection.text_factory = str  # Twice as fast.
         try:
-            agree = all(self._rows(table, turn_ids) == expected[table] for table in KEYS)
+            agree = all(self._rows(table, ids) == expected[table] for table in KEYS)
         except sqlite3.OperationalError:
             agree = False  # A text is none.
         finally:
@@ -74,9 +75,12 @@ class Comparison:
         return agree
 
     def _compare_each(self, lines: Sequence[tuple[Pointer, Line]], rows: Rows) -> None:
-        turn_ids = {row[0] for row in (*rows.interactions, *rows.settled)}
-        found = {table: self._found(table, turn_ids) for table in KEYS}
-        repeats = set(self._repeats(lines, rows, found["interactions"]))
+        ids = {row[0] for row in (*rows.interactions, *rows.settled, *rows.feedback)}
+        found = {table: self._found(table, ids) for table in KEYS}
+        repeats = {
+            *self._repeats(lines, rows.interactions, found["interactions"]),
+            *self._repeats(lines, rows.feedback, found["feedback"]),
+        }
         for table, expected in _by_table(rows).items():
             for row in expected:
                 if row[-4:] not in repeats:
@@ -93,24 +97,24 @@ class Comparison:
                     if (table, row[: len(key)]) not in self._told:
                         self._judge(table, row)
 
-    def _rows(self, table: str, turn_ids: set[str]) -> list[Row]:
+    def _rows(self, table: str, ids: set[str]) -> list[Row]:
         """Return the rows of some turns, by key."""
         key = ", ".join(KEYS[table])
         query = (
             f"SELECT * FROM {table} WHERE {KEYS[table][0]} IN (SELECT value FROM json_each(?)) "  # noqa: S608
             f"ORDER BY {key}"
         )
-        return self._connection.execute(query, [json_list(turn_ids)]).fetchall()
+        return self._connection.execute(query, [json_list(ids)]).fetchall()
 
-    def _found(self, table: str, turn_ids: set[str]) -> dict[Row, Row]:
-        return {row[: len(KEYS[table])]: row for row in self._rows(table, turn_ids)}
+    def _found(self, table: str, ids: set[str]) -> dict[Row, Row]:
+        return {row[: len(KEYS[table])]: row for row in self._rows(table, ids)}
 
     def _repeats(
-        self, lines: Sequence[tuple[Pointer, Line]], rows: Rows, found: Mapping[Row, Row]
+        self, lines: Sequence[tuple[Pointer, Line]], rows: Sequence[Row], found: Mapping[Row, Row]
     ) -> Iterator[Row]:
-        """Yield the places of lines whose turn counts elsewhere, rightly."""
+        """Yield the places of lines whose record counts elsewhere, rightly."""
         by_place = {_place(pointer): line for pointer, line in lines}
-        for row in rows.interactions:
+        for row in rows:
             other = found.get(row[:1])
             if other is not None and other[-4:] != row[-4:]:
                 rival = self._line(other)

@@ -19,7 +19,7 @@ from coe_core.record import Pointer
 from coe_records import table
 from coe_records.envelope import Line
 from coe_records.log import Entry, Log
-from coe_records.row import Rows, turn_of
+from coe_records.row import Rows, once_of
 
 CHUNK_LINES = 500
 
@@ -38,13 +38,17 @@ def _insert(into: Table, *prefix: str) -> str:
 
 _INTERACTION = _insert(table.interactions)
 _MESSAGE = _insert(table.chat_messages)
+_FEEDBACK = _insert(table.feedback)
 # An interaction knows better than a settlement what became of an attempt, whichever came first.
 _ATTEMPT = _insert(table.attempts, "OR REPLACE")
 _SETTLED = _insert(table.attempts, "OR IGNORE")
 _MARK = _insert(table.segments, "OR REPLACE")
 _KNOWN = """
     SELECT id, segment, offset_bytes, length_bytes, sha256
-    FROM interactions WHERE id IN (SELECT value FROM json_each(?))
+    FROM interactions WHERE id IN (SELECT value FROM json_each(?1))
+    UNION ALL
+    SELECT id, segment, offset_bytes, length_bytes, sha256
+    FROM feedback WHERE id IN (SELECT value FROM json_each(?1))
 """
 _OPEN = """
     SELECT value FROM json_each(?)
@@ -54,6 +58,7 @@ _FORGET = (
     "DELETE FROM interactions WHERE id = ? AND segment = ? AND offset_bytes = ?",
     "DELETE FROM chat_messages WHERE turn_id = ? AND segment = ? AND offset_bytes = ?",
     "DELETE FROM attempts WHERE owner_id = ? AND segment = ? AND offset_bytes = ?",
+    "DELETE FROM feedback WHERE id = ? AND segment = ? AND offset_bytes = ?",
 )
 
 
@@ -120,12 +125,12 @@ class Projection:
             with suppress(sqlite3.Error):
                 self._execute("ROLLBACK")
 
-    def known(self, turn_ids: Sequence[str]) -> dict[str, Pointer]:
-        """Return the pointers of those turns that are recorded already."""
-        found = self._execute(_KNOWN, [json_list(turn_ids)])
+    def known(self, ids: Sequence[str]) -> dict[str, Pointer]:
+        """Return the pointers of those turns, and of that feedback, that are recorded already."""
+        found = self._execute(_KNOWN, [json_list(ids)])
         return {
-            turn_id: Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
-            for turn_id, segment, offset, length, sha256 in found
+            id_: Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
+            for id_, segment, offset, length, sha256 in found
         }
 
     def open_attempts(self, attempt_ids: Sequence[str], owner_ids: Sequence[str]) -> set[str]:
@@ -162,6 +167,8 @@ class Projection:
         many(_ATTEMPT, rows.attempts)
         if rows.settled:
             many(_SETTLED, rows.settled)
+        if rows.feedback:
+            many(_FEEDBACK, rows.feedback)
         self._execute(_MARK, astuple(mark))
 
     def forget(self, owner: str, segment: str, offset: int) -> None:
@@ -238,30 +245,30 @@ class Projection:
 
     def _rows(self, entries: Iterable[tuple[Entry, Line]]) -> Rows:
         found = [(entry.pointer, line, decode(line.body)) for entry, line in entries]
-        turns = [turn_id for _, line, body in found if (turn_id := turn_of(line.kind, body))]
-        known = self.known(turns)
+        ids = [once for _, line, body in found if (once := once_of(line.kind, body))]
+        known = self.known(ids)
         winners: dict[Any, tuple[Pointer, Line, Any]] = {}
         for pointer, line, body in found:
-            turn: Any = turn_of(line.kind, body) or pointer
-            rival = winners.get(turn)
+            key: Any = once_of(line.kind, body) or pointer
+            rival = winners.get(key)
             if rival and rival[1].rank <= line.rank:
                 continue
-            if turn in known and not self._displaces(line, pointer, turn, known[turn]):
+            if key in known and not self._displaces(line, pointer, key, known[key]):
                 continue
-            winners[turn] = (pointer, line, body)
+            winners[key] = (pointer, line, body)
         rows = Rows()
         for pointer, line, body in winners.values():
             rows.add(line.kind, body, pointer)
         return rows
 
-    def _displaces(self, line: Line, at: Pointer, turn_id: str, recorded: Pointer) -> bool:
+    def _displaces(self, line: Line, at: Pointer, id_: str, recorded: Pointer) -> bool:
         """Whether the line counts in place of another with its id, which is then forgotten."""
         try:
             if recorded == at or self.log.read(recorded).rank <= line.rank:
                 return False
         except RecordDamaged:
             pass  # A whole line is better than a damaged one.
-        self.forget(turn_id, recorded.segment, recorded.offset)
+        self.forget(id_, recorded.segment, recorded.offset)
         return True
 
 

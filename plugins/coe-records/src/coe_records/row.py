@@ -26,6 +26,7 @@ class Rows:
     attempts: list[Row] = field(factory=list)
     settled: list[Row] = field(factory=list)
     """Rows of `attempts` as well, which give way to what an interaction says of the attempt."""
+    feedback: list[Row] = field(factory=list)
 
     def add(self, kind: str, body: Mapping[str, Any], pointer: Pointer) -> None:
         """Add what a line comes to. A kind that has no tables adds nothing."""
@@ -37,6 +38,8 @@ class Rows:
         elif kind == "repair":
             for restored_kind, restored in body.get("restored", {}).items():
                 self.add(restored_kind, restored, pointer)
+        elif kind == "feedback":
+            self.feedback.append(_feedback(body, place))
 
     def _add_interaction(self, body: Mapping[str, Any], place: Row) -> None:
         owner, group = body["id"], body["group"]
@@ -47,11 +50,14 @@ class Rows:
         self.attempts += [_attempt(a, owner, group, place) for a in body.get("attempts", ())]
 
 
-def turn_of(kind: str, body: Mapping[str, Any]) -> str | None:
-    """Tell which turn a line is the record of, None if of none."""
-    if kind == "repair":
-        body = body.get("restored", {}).get("interaction", {})
-    return body.get("id") if kind in ("interaction", "repair") else None
+ONCE = ("interaction", "feedback")
+"""The kinds of which a record counts once, however often the log has it."""
+
+
+def once_of(kind: str, body: Mapping[str, Any]) -> str | None:
+    """Tell the id under which a line counts once, None if it counts as often as it stands."""
+    restored = body.get("restored", {}) if kind == "repair" else {kind: body}
+    return next((restored[each]["id"] for each in ONCE if each in restored), None)
 
 
 def _interaction(body: Mapping[str, Any]) -> Row:
@@ -167,5 +173,21 @@ def _settled(intent: Mapping[str, Any], place: Row) -> Row:
         "failed",
         "process_died",
         None,
+        *place,
+    )
+
+
+def _feedback(body: Mapping[str, Any], place: Row) -> Row:
+    get = body.get
+    return (
+        body["id"],
+        body["turn_id"],
+        body["group"],
+        get("rating"),
+        get("label"),
+        get("route"),
+        get("text"),
+        body["actor"],
+        body["at"],
         *place,
     )

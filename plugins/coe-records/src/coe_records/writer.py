@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,7 +16,7 @@ from loguru import logger
 from coe_core.codec import rfc3339, unstructure
 from coe_core.error import Unavailable
 from coe_core.message import Json
-from coe_core.record import Interaction, Pointer, StateChange
+from coe_core.record import Feedback, Interaction, Pointer, Record, StateChange
 from coe_core.service import Clock
 from coe_records import database
 from coe_records.disk import Disk
@@ -49,6 +49,7 @@ class Repair:
 KINDS: Mapping[type[Any], str] = {
     Interaction: "interaction",
     StateChange: "state_change",
+    Feedback: "feedback",
     Settlement: "settlement",
     Repair: "repair",
 }
@@ -59,17 +60,17 @@ class Draft:
     """A record, ready to be written."""
 
     kind: str
-    turn_id: str | None
-    """None for a record that may be written again."""
+    id: str | None
+    """Of a turn, or of feedback on one; None for a record that may be written again."""
     body: Mapping[str, Any]
     text: bytes
 
     @classmethod
-    def of(cls, record: Interaction | StateChange | Settlement | Repair) -> Draft:
+    def of(cls, record: Record | Settlement | Repair) -> Draft:
         """Turn a record into JSON."""
         body = unstructure(record)
-        turn_id = record.id if isinstance(record, Interaction) else None
-        return cls(KINDS[type(record)], turn_id, body, msgspec.json.encode(body))
+        id_ = record.id if isinstance(record, Interaction | Feedback) else None
+        return cls(KINDS[type(record)], id_, body, msgspec.json.encode(body))
 
 
 @define
@@ -151,11 +152,16 @@ class Writer:
         self._projection.connection.close()
         release(self._claim)
 
+    def known(self, ids: Iterable[str]) -> set[str]:
+        """Return those ids of turns and feedback that are recorded already."""
+        return set(self._projection.known(list(ids)))
+
     def commit(self, drafts: Sequence[Draft]) -> list[Pointer]:
         """Write a group: one write, one sync, one transaction. What is returned is durable.
 
-        A turn that is recorded already is not written again. Raises `Unavailable` when the disk
-        or the database does not take it; then nothing was written, and another try may succeed.
+        A turn, or feedback, that is recorded already is not written again. Raises `Unavailable`
+        when the disk or the database does not take it; then nothing was written, and another try
+        may succeed.
         """
         with self._refusing(), locked(self._folder.lock):
             self._catch_up()
@@ -166,9 +172,9 @@ class Writer:
                 self._projection.roll_back()
 
     def _write(self, drafts: Sequence[Draft]) -> list[Pointer]:
-        turn_ids = [draft.turn_id for draft in drafts if draft.turn_id is not None]
-        places: dict[Any, Pointer] = dict(self._projection.known(turn_ids))
-        keys = [draft.turn_id or number for number, draft in enumerate(drafts)]
+        ids = [draft.id for draft in drafts if draft.id is not None]
+        places: dict[Any, Pointer] = dict(self._projection.known(ids))
+        keys = [draft.id or number for number, draft in enumerate(drafts)]
         fresh = {k: d for k, d in zip(keys, drafts, strict=True) if k not in places}
         if fresh:
             places |= zip(fresh, self._write_new(list(fresh.values())), strict=True)
