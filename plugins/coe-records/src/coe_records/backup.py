@@ -1,4 +1,4 @@
-"""A copy of log, tables and owned state, of one moment, made while the server runs."""
+"""A copy of log and tables of one moment, and of owned state, made while the server runs."""
 
 from __future__ import annotations
 

@@ -23,10 +23,10 @@ folder_argument = click.Path(file_okay=False, path_type=Path)
 @pass_frame
 @click.pass_context
 def backup(context: click.Context, frame: Frame, *, to: Path, as_json: bool) -> None:
-    """Copy log, tables and owned state of one moment to DIR, which must be empty, and verify it.
+    """Copy log and tables of one moment, and owned state, to DIR, and verify the copy.
 
-    Exits with 1 if the copy has faults. The server may be running. The pepper of the keys is not
-    copied: keep it apart.
+    DIR must be empty. Exits with 1 if the copy has faults. The server may be running. The pepper of
+    the keys is not copied: keep it apart.
     """
     from coe_records.backup import back_up
     from coe_records.command import usable
