@@ -218,7 +218,8 @@ def _structure_class(cls: type, converter: Converter) -> Hook:
             raise _expected([dict], value)
         if keeps_extra and (unknown := value.keys() - known):
             named = {name: value[name] for name in value.keys() & known}
-            value = named | {"extra": {name: value[name] for name in unknown}}
+            extra = {name: given for name, given in value.items() if name in unknown}
+            value = named | {"extra": extra}
         return plain(value, cls)
 
     return structure

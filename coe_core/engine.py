@@ -43,7 +43,7 @@ from coe_core.ledger import answer_usage
 from coe_core.message import ToolCall, user
 from coe_core.model import Chunk, Model, Vectors
 from coe_core.progress import Progress
-from coe_core.record import Interaction
+from coe_core.record import Interaction, Record
 from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.service import Clock, Journal
 from coe_core.tool import CheckedTool, answer_message
@@ -306,14 +306,19 @@ async def _write(progress: Progress, outcome: Outcome) -> Interaction:
     record = progress.interaction(outcome)
     tokens = turn.ledger.usage.total_tokens
     application.need(RateMeter).book_tokens(turn.group, application.group(turn.group), tokens)
-    await application.need(Journal).append(record)
+    await keep(application, record)
     progress.recorded = True
+    return record
+
+
+async def keep(application: Application, record: Record) -> None:
+    """Write a record, and hand it to the sinks. Raises `Unavailable` when it cannot be kept."""
+    await application.need(Journal).append(record)
     for sink in application.event_sinks:
         try:
             await sink.receive(record)
         except Exception as error:
             logger.bind(sink=sink.name).opt(exception=error).error("a sink raised")
-    return record
 
 
 async def embed(

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from attrs import field, frozen
+from attrs.validators import ge, le, optional
 
 from coe_core.codec import canonical
 from coe_core.identity import SessionId, TurnId
@@ -27,6 +28,22 @@ class ParameterValue:
 
     value: Json
     origin: Origin
+
+
+@frozen(kw_only=True)
+class Provenance:
+    """Where a turn comes from that CoE did not run, but was told of afterwards."""
+
+    format: str
+    """In what it was told: `openai`, `litellm`, `langfuse`."""
+    source: str = ""
+    """The id that the other system gave it."""
+    at: datetime | None = None
+    """When the other system says that it began; None if it does not say. The turn's own times are
+    then those of the import.
+    """
+    metadata: Mapping[str, Json] = field(factory=dict)
+    """What else was said of it."""
 
 
 @frozen(kw_only=True)
@@ -67,6 +84,8 @@ class Interaction:
     exposures: Mapping[str, str] = field(factory=dict)
     """Experiment to arm."""
     verdicts: tuple[GuardVerdict, ...] = ()
+    provenance: Provenance | None = None
+    """None for a turn that CoE ran itself."""
 
     @property
     def pending(self) -> bool:
@@ -97,7 +116,34 @@ class StateChange:
     at: datetime
 
 
-Record: TypeAlias = Interaction | StateChange
+@frozen(kw_only=True)
+class Feedback:
+    """What somebody says of a turn once it is over. At least one of `rating`, `label`, `route` and
+    `text` is there.
+    """
+
+    id: str
+    turn_id: TurnId
+    group: str
+    rating: int | None = field(default=None, validator=optional([ge(-1), le(1)]))
+    """1 for a good answer, -1 for a bad one, 0 for neither."""
+    label: str | None = None
+    """A word of the group's own, to count by."""
+    route: str | None = None
+    """The alias or the agent that should have answered."""
+    text: str | None = None
+    actor: str
+    """The key id, or the name of the machine's user."""
+    at: datetime
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse feedback that says nothing."""
+        if self.rating is None and not (self.label or self.route or self.text):
+            msg = "feedback has a rating, a label, a route or a text"
+            raise ValueError(msg)
+
+
+Record: TypeAlias = Interaction | StateChange | Feedback
 
 
 @frozen(kw_only=True)

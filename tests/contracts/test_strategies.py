@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from coe_core.codec import decode, encode, structure, unstructure
 from coe_core.message import Message
-from coe_core.record import Interaction, StateChange
+from coe_core.record import Feedback, Interaction, StateChange
 from coe_core.request import ChatRequest
 from coe_core.testing import strategies
 from coe_core.testing.strategies.schema import Schema
@@ -30,7 +30,7 @@ def test_types_make_themselves(kind: type) -> None:
     made()
 
 
-@pytest.mark.parametrize("kind", [Message, ChatRequest, Interaction, StateChange])
+@pytest.mark.parametrize("kind", [Message, ChatRequest, Interaction, StateChange, Feedback])
 def test_what_is_made_survives_the_wire(kind: type) -> None:
     @unhurried
     @given(st.from_type(kind))

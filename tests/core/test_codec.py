@@ -176,3 +176,8 @@ def test_an_integer_is_an_integer_however_it_is_written(number: int, real: float
     else:
         with pytest.raises(TypeError, match="expected an integer, got a number"):
             structure(real, int)
+
+
+def test_unknown_members_keep_their_order() -> None:
+    members = {"role": "user", "content": "x"} | {f"member_{n}": n for n in range(20)}
+    assert encode(structure(members, Message)) == encode(members)

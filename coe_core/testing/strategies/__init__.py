@@ -18,7 +18,7 @@ from coe_core.error import CoeError
 from coe_core.ledger import Attempt, Intent
 from coe_core.message import Message, Part, ToolCall
 from coe_core.model import Price, Usage
-from coe_core.record import Interaction, Pointer, StateChange
+from coe_core.record import Feedback, Interaction, Pointer, StateChange
 from coe_core.request import ChatRequest, EmbeddingRequest, ToolDefinition
 from coe_core.testing.scripted import Fault
 from coe_core.testing.strategies.conversation import (
@@ -41,6 +41,7 @@ from coe_core.testing.strategies.failure import (
 from coe_core.testing.strategies.knowledge import alerts, cards, samples
 from coe_core.testing.strategies.record import (
     attempts,
+    feedbacks,
     intents,
     interactions,
     outcomes,
@@ -93,6 +94,7 @@ __all__ = [
     "failure_schedules",
     "failures",
     "faults",
+    "feedbacks",
     "instants",
     "intents",
     "interactions",
@@ -140,6 +142,7 @@ BY_TYPE: Mapping[type[Any], Callable[[], st.SearchStrategy[Any]]] = {
     EmbeddingRequest: embedding_requests,
     Failure: failures,
     Fault: faults,
+    Feedback: feedbacks,
     Intent: intents,
     Interaction: interactions,
     Message: messages,

@@ -14,9 +14,11 @@ from coe_core.ledger import Attempt, Intent
 from coe_core.message import Message
 from coe_core.model import Price, Usage
 from coe_core.record import (
+    Feedback,
     Interaction,
     ParameterValue,
     Pointer,
+    Provenance,
     Record,
     StateChange,
     conversation_digest,
@@ -110,6 +112,16 @@ def outcomes() -> SearchStrategy[Outcome]:
     )
 
 
+def _provenances() -> SearchStrategy[Provenance]:
+    return st.builds(
+        Provenance,
+        format=names(),
+        source=st.just("") | names(),
+        at=st.none() | instants(),
+        metadata=st.dictionaries(names(), json_values(), max_size=1),
+    )
+
+
 @st.composite
 def interactions(draw: st.DrawFn, group: SearchStrategy[str] | None = None) -> Interaction:
     """One turn's record, whole: the first of its session, with an answer."""
@@ -152,6 +164,7 @@ def interactions(draw: st.DrawFn, group: SearchStrategy[str] | None = None) -> I
         conversation=conversation_digest((asked, *exchange, answer)),
         exposures=draw(st.dictionaries(names(), names(), max_size=1)),
         verdicts=draw(st.sampled_from([(), (GuardVerdict(verdict="redact", reason="이름"),)])),
+        provenance=draw(st.none() | _provenances()),
     )
 
 
@@ -162,10 +175,27 @@ def state_changes() -> SearchStrategy[StateChange]:
     return st.builds(StateChange, key=keys, value=json_values(), actor=names(), at=instants())
 
 
+@st.composite
+def feedbacks(draw: st.DrawFn) -> Feedback:
+    """What somebody says of a turn: something at least."""
+    rating = draw(st.none() | st.sampled_from([-1, 0, 1]))
+    return Feedback(
+        id=draw(uuids7()),
+        turn_id=draw(turn_ids()),
+        group=draw(names()),
+        rating=rating,
+        label=draw(st.none() | names()),
+        route=draw(st.none() | names()),
+        text=draw(texts().filter(bool) if rating is None else st.none() | texts()),
+        actor=draw(names()),
+        at=draw(instants()),
+    )
+
+
 @cache
 def records() -> SearchStrategy[Record]:
     """Records of every kind."""
-    return interactions() | state_changes()
+    return interactions() | state_changes() | feedbacks()
 
 
 @cache

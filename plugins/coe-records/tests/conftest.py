@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import pytest
@@ -32,11 +33,17 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def new_folder(
-    empty_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[], DataFolder]:
+def memory() -> Iterator[Path]:
+    """A folder in memory where the system has such: to most tests a sync is only a delay."""
+    shared = Path("/dev/shm")
+    with TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def new_folder(empty_database: Path, memory: Path) -> Callable[[], DataFolder]:
     def make() -> DataFolder:
-        folder = DataFolder(tmp_path_factory.mktemp("data"))
+        folder = DataFolder(Path(mkdtemp(dir=memory)))
         shutil.copy(empty_database, folder.database)
         return folder
 
@@ -69,6 +76,7 @@ def crash() -> Callable[[Writer], None]:
     """Do to a writer what the kernel does when its process is killed."""
 
     def crash_(writer: Writer) -> None:
+        writer._sealing.shutdown()  # No thread can be killed, but its work may be anywhere.
         segments = [*writer._retired, *([writer._segment] if writer._segment else [])]
         for fd in [writer._claim, *(segment._fd for segment in segments)]:
             os.close(fd)

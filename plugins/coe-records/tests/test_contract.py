@@ -2,12 +2,17 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import click
 import pytest
+from coe_records import feedback
 from coe_records.check import RecordsCheck
+from coe_records.command import records_command
 from coe_records.folder import DataFolder
 from coe_records.plugin import RecordsPlugin
 from coe_records.records import Records
 
+from coe_core.http import HttpRoute
+from coe_core.testing import CliCommandContract, HttpRouteContract
 from coe_core.testing.clock import ManualClock
 from coe_core.testing.contracts.check import CheckContract
 from coe_core.testing.contracts.journal import (
@@ -49,6 +54,21 @@ class TestSessionStore(OnFolders, SessionStoreContract):
 class TestCheck(OnFolders, CheckContract):
     def make(self) -> RecordsCheck:
         return RecordsCheck(self.new_folder().path)
+
+
+class TestFeedbackRoute(HttpRouteContract):
+    def make(self) -> HttpRoute:
+        return feedback.ROUTE
+
+
+class TestFeedbackCommand(CliCommandContract):
+    def make(self) -> click.Command:
+        return feedback.command
+
+
+class TestRecordsCommand(CliCommandContract):
+    def make(self) -> click.Command:
+        return records_command()
 
 
 class TestPlugin(PluginContract):

@@ -8,10 +8,13 @@ import jsonschema_rs
 import pytest
 from coe_records.envelope import GENESIS, Damaged, parse, seal
 from coe_records.intent import Settlement
-from coe_records.writer import Draft
+from coe_records.writer import Draft, Repair
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coe_core.codec import unstructure
+from coe_core.record import Pointer
+from coe_core.testing.clock import EPOCH
 from coe_core.testing.strategies import intents, records
 
 SCHEMA = Path(__file__).parents[3] / "specs/record.schema.json"
@@ -24,7 +27,25 @@ def sealed(record: Any, seq: int = 1, prev: str = GENESIS) -> Any:
     return seal(draft.kind, "w1", seq, AT, prev, draft.text)
 
 
-every_record = records() | intents().map(lambda intent: Settlement(intent=intent))
+pointers = st.builds(
+    Pointer,
+    segment=st.text(),
+    offset=st.integers(0, 1 << 40),
+    length=st.integers(1, 1 << 40),
+    sha256=st.just(GENESIS),
+)
+repairs = st.builds(
+    Repair,
+    at=st.just(EPOCH),
+    found=st.lists(st.text()).map(tuple),
+    steps=st.lists(st.text()).map(tuple),
+) | st.builds(
+    Repair,
+    at=st.just(EPOCH),
+    lost=pointers,
+    restored=intents().map(lambda intent: {"settlement": unstructure(Settlement(intent=intent))}),
+)
+every_record = records() | repairs | intents().map(lambda intent: Settlement(intent=intent))
 
 
 @given(record=every_record, seq=st.integers(1, 10**17))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from itertools import islice
+from pathlib import Path
 from typing import Literal, TypeAlias
 
-from attrs import asdict, define, field, frozen
+from attrs import asdict, define, evolve, field, frozen
 
-from coe_records import database
-from coe_records.comparison import Comparison
+from coe_records import database, manifest
+from coe_records.comparison import Comparison, tolerant_text
 from coe_records.envelope import GENESIS, Line
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
 from coe_records.log import Entry, Log
+from coe_records.manifest import Manifest, Tally
 from coe_records.projection import CHUNK_LINES, Mark, Projection, moved
 
 Kind: TypeAlias = Literal[
@@ -53,20 +56,16 @@ def audit(folder: DataFolder) -> Report:
     """
     log = Log(folder.events)
     connection = database.connect(folder.database, writable=False)
-    connection.text_factory = _text
+    connection.text_factory = tolerant_text
     try:
         with locked(folder.lock):  # Nobody is between log and database.
             connection.execute("BEGIN")
             marks = Projection(connection, log).marks()
             sizes = {path: log.size(path) for path in log.segments()}
-        return Audit(connection, log, marks, sizes).run()
+            sealed = manifest.sealed(folder.events)
+        return Audit(connection, log, marks, sizes, sealed).run()
     finally:
         connection.close()
-
-
-def _text(stored: bytes) -> str:
-    """Read a text even if it is none: it then differs from what it should be."""
-    return stored.decode(errors="backslashreplace")
 
 
 @define
@@ -77,10 +76,13 @@ class Audit:
     _log: Log
     _marks: Mapping[str, Mark]
     _sizes: Mapping[str, int]
+    _sealed: AbstractSet[str]
     _faults: list[Fault] = field(factory=list, init=False)
     _records: int = field(default=0, init=False)
     _links: dict[str, Mark] = field(factory=dict, init=False)
     """Where each writer's chain has got to."""
+    _left: dict[str, Manifest] = field(factory=dict, init=False)
+    """What each writer's segment before came to."""
 
     def run(self) -> Report:
         """Look at everything."""
@@ -106,6 +108,8 @@ class Audit:
             elif size < mark.end_bytes:
                 text = f"the segment ends here, not at byte {mark.end_bytes}"
                 self._note("lost", f"{path}:{size}", text)
+        for path in sorted(self._sealed - self._sizes.keys() - self._marks.keys()):
+            self._note("lost", path, "the segment is sealed, and not there")
 
     def _in_order(self) -> list[str]:
         """List the segments, each writer's in the order of its chain."""
@@ -123,9 +127,10 @@ class Audit:
         mark = self._marks.get(path)
         seen: Mark | None = None
         agrees, is_whole = mark is None, True
-        entries = self._log.entries(path, 0, self._sizes[path])
+        entries, tally = self._log.entries(path, 0, self._sizes[path]), Tally(path)
         while chunk := list(islice(entries, CHUNK_LINES)):
             good = []
+            tally.add(chunk)
             for entry in chunk:
                 if entry.line is None:
                     is_whole = False
@@ -139,6 +144,23 @@ class Audit:
             self._records += len(good)
         if is_whole and not agrees and mark and mark.end_bytes <= self._sizes[path]:
             self._note("altered", f"segments:{path}", f"no part of the log gives {asdict(mark)}")
+        self._check_seal(path, tally)
+
+    def _check_seal(self, path: str, tally: Tally) -> None:
+        before = self._left.get(tally.writer)
+        now = tally.manifest(*((before.segment, before.sha256) if before else (None, None)))
+        self._left[now.writer] = now
+        if path in self._sealed:
+            where = manifest.place(Path(), path).as_posix()
+            try:
+                then = manifest.read(self._log.events, path)
+            except (OSError, ValueError) as error:
+                self._note("damaged", where, f"the manifest cannot be read: {error}")
+                return
+            if then.previous_sha256 is None:
+                now = evolve(now, previous_sha256=None)
+            if then != now:
+                self._note("altered", where, f"the log does not come to it, but to {asdict(now)}")
 
     def _note_damage(self, entry: Entry) -> None:
         kind: Kind = "damaged" if entry.raw.endswith(b"\n") else "torn"

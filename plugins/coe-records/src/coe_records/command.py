@@ -10,7 +10,9 @@ import click
 
 from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.error import StartRefused
+from coe_records.backup_command import backup, restore
 from coe_records.folder import DataFolder
+from coe_records.transfer import export, import_
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -18,7 +20,11 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def records_command() -> click.Group:
     """Make the command group."""
     help_text = "Look after the log of turns and its tables."
-    return click.Group("records", help=help_text, commands=[verify, rebuild])
+    return click.Group(
+        "records",
+        help=help_text,
+        commands=[verify, repair, rebuild, export, import_, backup, restore],
+    )
 
 
 @click.command
@@ -32,7 +38,7 @@ def verify(context: click.Context, frame: Frame, *, as_json: bool) -> None:
     """
     from coe_records.audit import audit
 
-    with _usable(frame) as folder:
+    with usable(frame) as folder:
         report = audit(folder)
     if as_json:
         echo_json(report)
@@ -47,6 +53,33 @@ def verify(context: click.Context, frame: Frame, *, as_json: bool) -> None:
 
 @click.command
 @as_json
+@click.option("--dry-run", is_flag=True, help="Say what would be done first, and change nothing.")
+@pass_frame
+@click.pass_context
+def repair(context: click.Context, frame: Frame, *, as_json: bool, dry_run: bool) -> None:
+    """Mend log and database from each other, as far as that goes.
+
+    Exits with 1 when something is left that could not be mended. The server may be running.
+    """
+    from coe_core.clock import SystemClock
+    from coe_records import repair as work
+
+    with usable(frame) as folder:
+        repaired = work.repair(folder, SystemClock(), dry_run=dry_run)
+    if as_json:
+        echo_json(repaired)
+    else:
+        for step in repaired.steps:
+            click.echo(step)
+        for fault in repaired.left:
+            click.echo(f"{fault.kind:12} {fault.where}  {fault.text}")
+        left = f"{len(repaired.left)} {'to mend' if dry_run else 'left'}"
+        click.echo(f"{len(repaired.found)} faults found, {left}")
+    context.exit(1 if repaired.left else 0)
+
+
+@click.command
+@as_json
 @pass_frame
 @click.pass_context
 def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
@@ -56,7 +89,7 @@ def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
     """
     from coe_records import rebuild as work
 
-    with _usable(frame) as folder:
+    with usable(frame) as folder:
         rebuilt = work.rebuild(folder)
     if as_json:
         echo_json(rebuilt)
@@ -70,7 +103,8 @@ def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _usable(frame: Frame) -> Iterator[DataFolder]:
+def usable(frame: Frame) -> Iterator[DataFolder]:
+    """Yield the data folder, and say what to do when its records cannot be read."""
     folder = DataFolder(frame.data_dir)
     if not folder.events.is_dir():
         raise StartRefused(f"there is no log in {folder.path}; name the folder with --data")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from attrs import define, field
@@ -21,13 +22,22 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "interactions": ("id",),
     "chat_messages": ("turn_id", "position"),
     "attempts": ("owner_id", "id"),
+    "feedback": ("id",),
 }
 """Table to the columns of its key: the first ones, that which names the turn before all."""
 
 
+def tolerant_text(stored: bytes) -> str:
+    """Read a text even if it is none: it then differs from what it should be."""
+    return stored.decode(errors="backslashreplace")
+
+
 @define
 class Comparison:
-    """Takes the log in, piece by piece; then tells which rows no piece accounted for."""
+    """Takes the log in, piece by piece; then tells which rows no piece accounted for.
+
+    The connection reads texts as `tolerant_text` does.
+    """
 
     _connection: sqlite3.Connection
     _log: Log
@@ -38,14 +48,39 @@ class Comparison:
     """The rows, by table and key, of which enough was said."""
 
     def compare(self, lines: Sequence[tuple[Pointer, Line]]) -> None:
-        """Compare the rows of some lines."""
-        bodies = [decode(line.body) for _, line in lines]
+        """Compare the rows of some lines: all at once, and one by one only if they differ."""
         rows = Rows()
-        for (pointer, line), body in zip(lines, bodies, strict=True):
-            rows.add(line.kind, body, pointer)
-        turn_ids = {row[0] for row in (*rows.interactions, *rows.settled)}
-        found = {table: self._found(table, turn_ids) for table in KEYS}
-        repeats = set(self._repeats(lines, rows, found["interactions"]))
+        for pointer, line in lines:
+            rows.add(line.kind, decode(line.body), pointer)
+        if not self._all_agree(rows):
+            self._compare_each(lines, rows)
+
+    def _all_agree(self, rows: Rows) -> bool:
+        if rows.settled:
+            return False  # They may have given way.
+        ids = {row[0] for row in (*rows.interactions, *rows.feedback)}
+        expected = {
+            table: sorted(made, key=itemgetter(slice(len(KEYS[table]))))
+            for table, made in _by_table(rows).items()
+        }
+        self._connection.text_factory = str  # Twice as fast.
+        try:
+            agree = all(self._rows(table, ids) == expected[table] for table in KEYS)
+        except sqlite3.OperationalError:
+            agree = False  # A text is none.
+        finally:
+            self._connection.text_factory = tolerant_text
+        if agree:
+            self._accounted.update({table: len(made) for table, made in expected.items()})
+        return agree
+
+    def _compare_each(self, lines: Sequence[tuple[Pointer, Line]], rows: Rows) -> None:
+        ids = {row[0] for row in (*rows.interactions, *rows.settled, *rows.feedback)}
+        found = {table: self._found(table, ids) for table in KEYS}
+        repeats = {
+            *self._repeats(lines, rows.interactions, found["interactions"]),
+            *self._repeats(lines, rows.feedback, found["feedback"]),
+        }
         for table, expected in _by_table(rows).items():
             for row in expected:
                 if row[-4:] not in repeats:
@@ -62,18 +97,24 @@ class Comparison:
                     if (table, row[: len(key)]) not in self._told:
                         self._judge(table, row)
 
-    def _found(self, table: str, turn_ids: set[str]) -> dict[Row, Row]:
-        key = KEYS[table]
-        query = f"SELECT * FROM {table} WHERE {key[0]} IN (SELECT value FROM json_each(?))"  # noqa: S608
-        rows = self._connection.execute(query, [json_list(turn_ids)])
-        return {row[: len(key)]: row for row in rows}
+    def _rows(self, table: str, ids: set[str]) -> list[Row]:
+        """Return the rows of some turns, by key."""
+        key = ", ".join(KEYS[table])
+        query = (
+            f"SELECT * FROM {table} WHERE {KEYS[table][0]} IN (SELECT value FROM json_each(?)) "  # noqa: S608
+            f"ORDER BY {key}"
+        )
+        return self._connection.execute(query, [json_list(ids)]).fetchall()
+
+    def _found(self, table: str, ids: set[str]) -> dict[Row, Row]:
+        return {row[: len(KEYS[table])]: row for row in self._rows(table, ids)}
 
     def _repeats(
-        self, lines: Sequence[tuple[Pointer, Line]], rows: Rows, found: Mapping[Row, Row]
+        self, lines: Sequence[tuple[Pointer, Line]], rows: Sequence[Row], found: Mapping[Row, Row]
     ) -> Iterator[Row]:
-        """Yield the places of lines whose turn counts elsewhere, rightly."""
+        """Yield the places of lines whose record counts elsewhere, rightly."""
         by_place = {_place(pointer): line for pointer, line in lines}
-        for row in rows.interactions:
+        for row in rows:
             other = found.get(row[:1])
             if other is not None and other[-4:] != row[-4:]:
                 rival = self._line(other)

@@ -47,3 +47,17 @@ def write_all(disk: Disk, fd: int, text: bytes) -> None:
     rest = memoryview(text)
     while rest:
         rest = rest[disk.write(fd, rest) :]
+
+
+def replace(disk: Disk, path: Path, text: bytes) -> None:
+    """Make a file hold the text, durably, whatever happens: all of it, or what it held before."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    fd = disk.create(new)
+    try:
+        write_all(disk, fd, text)
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+    new.replace(path)
+    disk.sync_folder(path.parent)

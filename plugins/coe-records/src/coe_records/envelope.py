@@ -46,9 +46,11 @@ class Line:
     raw: bytes
 
     @property
-    def rank(self) -> tuple[str, str, int]:
-        """What decides, whatever the order of reading, which of two lines with one id counts."""
-        return self.at, self.writer, self.seq
+    def rank(self) -> tuple[bool, str, str, int]:
+        """What decides, whatever the order of reading, which of two lines with one id counts: the
+        least; what was restored gives way to what it stands for.
+        """
+        return self.kind == "repair", self.at, self.writer, self.seq
 
     def pointer(self, segment: str, offset: int) -> Pointer:
         """Point to this line at a place."""
@@ -76,10 +78,21 @@ def parse(raw: bytes) -> Line:
     if raw[header.end() : start] != _BODY:
         raise Damaged("the header does not end where the body begins")
     body = raw[start : -len(_END)]
-    kind, writer, seq, at, prev, body_sha256 = (part.decode() for part in header.groups())
+    kind, writer, seq, at, prev, body_sha256 = map(bytes.decode, header.groups())
     if sha256(body).hexdigest() != body_sha256:
         raise Damaged("the body does not have the checksum that the header gives")
     return Line(kind, writer, int(seq), at, prev, _head(header[0]), body, raw)
+
+
+def body_extent(raw: bytes) -> tuple[int, int, str] | None:
+    """Tell where in a damaged line its body begins, how long it is, and which checksum its header
+    gives; None if there is no telling.
+    """
+    header = _HEADER.match(raw)
+    if header is None or not raw.endswith(_END):
+        return None
+    start = header.end() + len(_BODY)
+    return start, len(raw) - start - len(_END), header[6].decode()
 
 
 def _head(header: bytes) -> str:

@@ -60,7 +60,7 @@ class Log:
         """Read the line at a pointer. Raises `RecordDamaged` unless it is the one pointed to."""
         where = f"{pointer.segment} at byte {pointer.offset}"
         try:
-            raw = self._bytes(pointer)
+            raw = self.raw(pointer)
             if sha256(raw).hexdigest() != pointer.sha256:
                 raise Damaged("the bytes there do not have the checksum that the database gives")
             return parse(raw)
@@ -70,7 +70,8 @@ class Log:
                 "all that is damaged"
             ) from error
 
-    def _bytes(self, pointer: Pointer) -> bytes:
+    def raw(self, pointer: Pointer) -> bytes:
+        """Read the bytes at a pointer, whatever they are."""
         fd = os.open(self.events / pointer.segment, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return os.pread(fd, pointer.length, pointer.offset)

@@ -11,7 +11,9 @@ from attrs.validators import ge
 from coe_core.compose import Context
 from coe_core.contract import Check
 from coe_core.hookspec import hookimpl
+from coe_core.http import HttpRoute
 from coe_core.service import Clock, Journal, RecordReader, Service, SessionStore
+from coe_records import feedback
 from coe_records.check import RecordsCheck
 from coe_records.command import records_command
 from coe_records.records import Records
@@ -39,4 +41,8 @@ class RecordsPlugin:
 
     @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
-        return [records_command()]
+        return [records_command(), feedback.command]
+
+    @hookimpl
+    def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:
+        return [feedback.ROUTE]

@@ -19,7 +19,7 @@ from coe_core.record import Pointer
 from coe_records import table
 from coe_records.envelope import Line
 from coe_records.log import Entry, Log
-from coe_records.row import Rows
+from coe_records.row import Rows, once_of
 
 CHUNK_LINES = 500
 
@@ -38,13 +38,17 @@ def _insert(into: Table, *prefix: str) -> str:
 
 _INTERACTION = _insert(table.interactions)
 _MESSAGE = _insert(table.chat_messages)
+_FEEDBACK = _insert(table.feedback)
 # An interaction knows better than a settlement what became of an attempt, whichever came first.
 _ATTEMPT = _insert(table.attempts, "OR REPLACE")
 _SETTLED = _insert(table.attempts, "OR IGNORE")
 _MARK = _insert(table.segments, "OR REPLACE")
 _KNOWN = """
     SELECT id, segment, offset_bytes, length_bytes, sha256
-    FROM interactions WHERE id IN (SELECT value FROM json_each(?))
+    FROM interactions WHERE id IN (SELECT value FROM json_each(?1))
+    UNION ALL
+    SELECT id, segment, offset_bytes, length_bytes, sha256
+    FROM feedback WHERE id IN (SELECT value FROM json_each(?1))
 """
 _OPEN = """
     SELECT value FROM json_each(?)
@@ -54,6 +58,7 @@ _FORGET = (
     "DELETE FROM interactions WHERE id = ? AND segment = ? AND offset_bytes = ?",
     "DELETE FROM chat_messages WHERE turn_id = ? AND segment = ? AND offset_bytes = ?",
     "DELETE FROM attempts WHERE owner_id = ? AND segment = ? AND offset_bytes = ?",
+    "DELETE FROM feedback WHERE id = ? AND segment = ? AND offset_bytes = ?",
 )
 
 
@@ -120,12 +125,12 @@ class Projection:
             with suppress(sqlite3.Error):
                 self._execute("ROLLBACK")
 
-    def known(self, turn_ids: Sequence[str]) -> dict[str, Pointer]:
-        """Return the pointers of those turns that are recorded already."""
-        found = self._execute(_KNOWN, [json_list(turn_ids)])
+    def known(self, ids: Sequence[str]) -> dict[str, Pointer]:
+        """Return the pointers of those turns, and of that feedback, that are recorded already."""
+        found = self._execute(_KNOWN, [json_list(ids)])
         return {
-            turn_id: Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
-            for turn_id, segment, offset, length, sha256 in found
+            id_: Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
+            for id_, segment, offset, length, sha256 in found
         }
 
     def open_attempts(self, attempt_ids: Sequence[str], owner_ids: Sequence[str]) -> set[str]:
@@ -142,6 +147,11 @@ class Projection:
         row = self._execute("SELECT * FROM segments WHERE path = ?", [path]).fetchone()
         return Mark(*row) if row else None
 
+    def chain(self, writer: str) -> list[Mark]:
+        """Return the marks of a writer's segments, in the order of its chain."""
+        rows = self._execute("SELECT * FROM segments WHERE writer = ? ORDER BY first_seq", [writer])
+        return [Mark(*row) for row in rows]
+
     def last_mark(self, writer: str) -> Mark | None:
         """Return the mark at which a writer's chain ends."""
         row = self._execute(
@@ -157,7 +167,14 @@ class Projection:
         many(_ATTEMPT, rows.attempts)
         if rows.settled:
             many(_SETTLED, rows.settled)
+        if rows.feedback:
+            many(_FEEDBACK, rows.feedback)
         self._execute(_MARK, astuple(mark))
+
+    def forget(self, owner: str, segment: str, offset: int) -> None:
+        """Delete the rows of a turn or a job that point to a place."""
+        for statement in _FORGET:
+            self._execute(statement, [owner, segment, offset])
 
     def clear(self) -> None:
         """Empty every table."""
@@ -165,10 +182,15 @@ class Projection:
             self._execute(str(each.delete()))
 
     def replay(
-        self, segment: str, *, end: int | None = None, stop_seq: int | None = None
+        self,
+        segment: str,
+        *,
+        end: int | None = None,
+        stop_seq: int | None = None,
+        is_sealed: bool = False,
     ) -> Replay:
         """Project what a segment has beyond its mark, up to an offset or a sequence number: that
-        with which the writer went on elsewhere.
+        with which the writer went on elsewhere. Nothing in a sealed one is taken for torn.
 
         Whatever the order in which segments are replayed, the tables come out the same.
         """
@@ -176,23 +198,23 @@ class Projection:
         entries = self.log.entries(segment, mark.end_bytes if mark else 0, end)
         result = Replay(mark)
         while chunk := list(islice(entries, CHUNK_LINES)):
-            result = self._replay_chunk(result, chunk, stop_seq)
-            if result.torn is not None:
-                break
+            torn_at = None if is_sealed else self._torn_at(chunk, stop_seq)
+            result = self._replay_chunk(result, chunk[:torn_at])
+            if torn_at is not None:
+                return evolve(result, torn=chunk[torn_at])
         return result
 
-    def _replay_chunk(self, so_far: Replay, chunk: list[Entry], stop_seq: int | None) -> Replay:
-        good: list[tuple[Entry, Line]] = []
-        damaged = []
-        torn = None
-        for entry in chunk:
-            if self._is_torn(entry) or (entry.line and stop_seq and entry.line.seq >= stop_seq):
-                torn = entry
-                break
-            if entry.line is None:
-                damaged.append(entry)
-            else:
-                good.append((entry, entry.line))
+    def _torn_at(self, chunk: list[Entry], stop_seq: int | None) -> int | None:
+        for number, entry in enumerate(chunk):
+            if self._is_torn(entry, stop_seq) or (
+                entry.line and stop_seq and entry.line.seq >= stop_seq
+            ):
+                return number
+        return None
+
+    def _replay_chunk(self, so_far: Replay, chunk: list[Entry]) -> Replay:
+        good = [(entry, entry.line) for entry in chunk if entry.line is not None]
+        damaged = [entry for entry in chunk if entry.line is None]
         mark = so_far.mark
         for entry, line in good:
             mark = moved(mark, entry, line)
@@ -203,46 +225,50 @@ class Projection:
             mark=mark,
             lines=so_far.lines + len(good),
             damaged=(*so_far.damaged, *damaged),
-            torn=torn,
         )
 
-    def _is_torn(self, entry: Entry) -> bool:
+    def _is_torn(self, entry: Entry, stop_seq: int | None) -> bool:
         """Whether a crash left this: writes that the disk never saw, which read as a missing end
-        or as zeros. They were one group at most, so that no two groups can follow.
+        or as zeros. They were one group at most, so that no two groups can follow, nor a line
+        after which the writer went on elsewhere.
         """
         if entry.line or (entry.raw.endswith(b"\n") and b"\0" not in entry.raw):
             return False
         at = entry.pointer
-        rest = self.log.entries(at.segment, at.offset + at.length)
-        return len({later.line.at for later in rest if later.line}) <= 1
+        groups: set[str] = set()
+        for later in self.log.entries(at.segment, at.offset + at.length):
+            if later.line is not None:
+                groups.add(later.line.at)
+                if len(groups) > 1 or later.line.seq < (stop_seq or 0):
+                    return False
+        return True
 
     def _rows(self, entries: Iterable[tuple[Entry, Line]]) -> Rows:
         found = [(entry.pointer, line, decode(line.body)) for entry, line in entries]
-        turns = [body["id"] for _, line, body in found if line.kind == "interaction"]
-        known = self.known(turns)
+        ids = [once for _, line, body in found if (once := once_of(line.kind, body))]
+        known = self.known(ids)
         winners: dict[Any, tuple[Pointer, Line, Any]] = {}
         for pointer, line, body in found:
-            turn = body["id"] if line.kind == "interaction" else pointer
-            rival = winners.get(turn)
+            key: Any = once_of(line.kind, body) or pointer
+            rival = winners.get(key)
             if rival and rival[1].rank <= line.rank:
                 continue
-            if turn in known and not self._displaces(line, pointer, turn, known[turn]):
+            if key in known and not self._displaces(line, pointer, key, known[key]):
                 continue
-            winners[turn] = (pointer, line, body)
+            winners[key] = (pointer, line, body)
         rows = Rows()
         for pointer, line, body in winners.values():
             rows.add(line.kind, body, pointer)
         return rows
 
-    def _displaces(self, line: Line, at: Pointer, turn_id: str, recorded: Pointer) -> bool:
+    def _displaces(self, line: Line, at: Pointer, id_: str, recorded: Pointer) -> bool:
         """Whether the line counts in place of another with its id, which is then forgotten."""
         try:
             if recorded == at or self.log.read(recorded).rank <= line.rank:
                 return False
         except RecordDamaged:
             pass  # A whole line is better than a damaged one.
-        for statement in _FORGET:
-            self._execute(statement, [turn_id, recorded.segment, recorded.offset])
+        self.forget(id_, recorded.segment, recorded.offset)
         return True
 
 

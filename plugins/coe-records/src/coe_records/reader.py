@@ -120,9 +120,9 @@ class Reader:
         do, however long the conversation is.
         """
         rows = await self._run(
-            lambda connection: connection.execute(_messages(group, turn_id, limit)).all()
+            lambda connection: connection.execute(conversation(group, turn_id, limit)).all()
         )
-        newest_first = [_message(*row) for row in rows]
+        newest_first = [message(*row) for row in rows]
         return History(messages=tuple(reversed(newest_first)))
 
     async def _page(self, query: Select[Any]) -> Sequence[Interaction]:
@@ -131,7 +131,11 @@ class Reader:
     def _turns(self, connection: Connection, query: Select[Any]) -> Iterator[Interaction]:
         for segment, offset, length, sha256 in connection.execute(query):
             pointer = Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
-            yield structure(decode(self._log.read(pointer).body), Interaction)
+            line = self._log.read(pointer)
+            body = decode(line.body)
+            yield structure(
+                body["restored"]["interaction"] if line.kind == "repair" else body, Interaction
+            )
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
         loop = asyncio.get_running_loop()
@@ -151,8 +155,10 @@ def _of(group: str) -> Any:
     return interactions.c.group_name == group
 
 
-def _messages(group: str, turn_id: str, limit: int) -> Select[Any]:
-    """Walk from a turn to those it follows, until they have messages enough."""
+def conversation(group: str, turn_id: str, limit: int) -> Select[Any]:
+    """Select the messages of a turn and of those it follows, newest first, until there are enough:
+    their roles, contents, and wholes where there is more to them.
+    """
     first = select(
         interactions.c.id,
         interactions.c.follows,
@@ -177,7 +183,8 @@ def _messages(group: str, turn_id: str, limit: int) -> Select[Any]:
     )
 
 
-def _message(role: Any, content: str | None, message: str | None) -> Message:
-    if message is None:
+def message(role: Any, content: str | None, whole: str | None) -> Message:
+    """Make a message of its row."""
+    if whole is None:
         return Message(role=role, content=content)
-    return structure(decode(message), Message)
+    return structure(decode(whole), Message)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from attrs import frozen
 
 from coe_core.error import Conflict
-from coe_records import database
+from coe_records import database, manifest
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
 from coe_records.log import Log
@@ -30,10 +30,11 @@ class Rebuilt:
     """Where the old database is, if it was none."""
 
 
-def rebuild(folder: DataFolder) -> Rebuilt:
+def rebuild(folder: DataFolder, *, may_forget: bool = False) -> Rebuilt:
     """Empty the tables and fill them again, in one transaction; writers wait meanwhile.
 
-    Raises `Conflict`, and changes nothing, when the database has turns that the log has lost.
+    Raises `Conflict`, and changes nothing, when the database has turns that the log has lost,
+    unless it may forget them.
     """
     folder.make()
     with locked(folder.lock):
@@ -41,7 +42,8 @@ def rebuild(folder: DataFolder) -> Rebuilt:
         database.migrate(folder.database)
         with _projection(folder) as projection, projection.transaction():
             result = _refill(projection)
-            _refuse_loss(folder, projection)
+            if not may_forget:
+                _refuse_loss(folder, projection)
     return Rebuilt(
         segments=result.segments,
         records=result.records,
@@ -63,7 +65,11 @@ def _refill(projection: Projection) -> Rebuilt:
     projection.clear()
     log = projection.log
     paths, stops = log.segments(), stop_seqs(log, {})
-    replays = [projection.replay(path, stop_seq=stops.get(path)) for path in paths]
+    sealed = manifest.sealed(log.events)
+    replays = [
+        projection.replay(path, stop_seq=stops.get(path), is_sealed=path in sealed)
+        for path in paths
+    ]
     return Rebuilt(
         segments=len(paths),
         records=sum(replay.lines for replay in replays),

@@ -7,16 +7,18 @@ from itertools import pairwise
 
 from loguru import logger
 
+from coe_records import manifest
 from coe_records.disk import Disk
 from coe_records.log import Entry, Log
-from coe_records.projection import Mark, Projection
+from coe_records.projection import Mark, Projection, Replay
 from coe_records.segment import Segment
 
 
 def recover(projection: Projection, disk: Disk) -> None:
     """Project the lines that the database lacks, and set aside what a crash tore off.
 
-    The caller holds the log's lock. Segments of living writers are theirs to care for.
+    The caller holds the log's lock. Segments of living writers are theirs to care for; sealed ones
+    were whole, so that nothing in them is torn, and none is changed.
     """
     log, marks = projection.log, projection.marks()
     sizes = {path: log.size(path) for path in log.segments()}
@@ -26,6 +28,9 @@ def recover(projection: Projection, disk: Disk) -> None:
     for path in behind:
         if sizes[path] < ends.get(path, 0):
             logger.bind(segment=path).error("a segment of the log has been shortened")
+        elif (size := manifest.sealed_size(log.events, path)) is not None:
+            with projection.transaction():
+                _tell(projection.replay(path, end=size, is_sealed=True))
         elif (segment := Segment.reopen(disk, log.events, path)) is not None:
             _recover(projection, segment, stops.get(path))
 
@@ -54,14 +59,18 @@ def _recover(projection: Projection, segment: Segment, stop_seq: int | None) -> 
             replay = projection.replay(segment.path, stop_seq=stop_seq)
         if replay.torn is not None:
             _set_aside(projection.log, segment, replay.torn)
-        for entry in replay.damaged:
-            where = logger.bind(segment=segment.path, offset=entry.pointer.offset)
-            where.error("a line of the log is damaged; `coe records verify` tells more")
+        _tell(replay)
     finally:
         if segment.end:
             segment.close()
         else:
             segment.discard(projection.log.events)
+
+
+def _tell(replay: Replay) -> None:
+    for entry in replay.damaged:
+        where = logger.bind(segment=entry.pointer.segment, offset=entry.pointer.offset)
+        where.error("a line of the log is damaged; `coe records verify` tells more")
 
 
 def _set_aside(log: Log, segment: Segment, torn: Entry) -> None:

@@ -26,6 +26,7 @@ class Rows:
     attempts: list[Row] = field(factory=list)
     settled: list[Row] = field(factory=list)
     """Rows of `attempts` as well, which give way to what an interaction says of the attempt."""
+    feedback: list[Row] = field(factory=list)
 
     def add(self, kind: str, body: Mapping[str, Any], pointer: Pointer) -> None:
         """Add what a line comes to. A kind that has no tables adds nothing."""
@@ -34,6 +35,11 @@ class Rows:
             self._add_interaction(body, place)
         elif kind == "settlement":
             self.settled.append(_settled(body["intent"], place))
+        elif kind == "repair":
+            for restored_kind, restored in body.get("restored", {}).items():
+                self.add(restored_kind, restored, pointer)
+        elif kind == "feedback":
+            self.feedback.append(_feedback(body, place))
 
     def _add_interaction(self, body: Mapping[str, Any], place: Row) -> None:
         owner, group = body["id"], body["group"]
@@ -42,6 +48,16 @@ class Rows:
         self.interactions.append((*_interaction(body), length, *place))
         self.chat_messages += [(owner, n, group, *m, *place) for n, m in enumerate(messages)]
         self.attempts += [_attempt(a, owner, group, place) for a in body.get("attempts", ())]
+
+
+ONCE = ("interaction", "feedback")
+"""The kinds of which a record counts once, however often the log has it."""
+
+
+def once_of(kind: str, body: Mapping[str, Any]) -> str | None:
+    """Tell the id under which a line counts once, None if it counts as often as it stands."""
+    restored = body.get("restored", {}) if kind == "repair" else {kind: body}
+    return next((restored[each]["id"] for each in ONCE if each in restored), None)
 
 
 def _interaction(body: Mapping[str, Any]) -> Row:
@@ -157,5 +173,21 @@ def _settled(intent: Mapping[str, Any], place: Row) -> Row:
         "failed",
         "process_died",
         None,
+        *place,
+    )
+
+
+def _feedback(body: Mapping[str, Any], place: Row) -> Row:
+    get = body.get
+    return (
+        body["id"],
+        body["turn_id"],
+        body["group"],
+        get("rating"),
+        get("label"),
+        get("route"),
+        get("text"),
+        body["actor"],
+        body["at"],
         *place,
     )

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration, so that a start need not load Alembic to find that none is due."""
 
 VERSION_TABLE = "records_version"
@@ -120,6 +120,23 @@ attempts = Table(
     Column("error_code", String),
     Column("continues", String),
     *_pointer(),
+    sqlite_with_rowid=False,
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("turn_id", String, nullable=False),
+    Column("group_name", String, nullable=False),
+    Column("rating", Integer),
+    Column("label", String),
+    Column("route", String),
+    Column("content", Text),
+    Column("actor", String, nullable=False),
+    Column("at", String, nullable=False),
+    *_pointer(),
+    Index("feedback_turn", "turn_id", "group_name"),
     sqlite_with_rowid=False,
 )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,7 +15,8 @@ from loguru import logger
 
 from coe_core.codec import rfc3339, unstructure
 from coe_core.error import Unavailable
-from coe_core.record import Interaction, Pointer, StateChange
+from coe_core.message import Json
+from coe_core.record import Feedback, Interaction, Pointer, Record, StateChange
 from coe_core.service import Clock
 from coe_records import database
 from coe_records.disk import Disk
@@ -22,15 +25,33 @@ from coe_records.folder import DataFolder, release
 from coe_records.intent import IntentFile, Settlement, read_intents
 from coe_records.lock import locked
 from coe_records.log import Log
+from coe_records.manifest import seal as seal_segments
 from coe_records.projection import Mark, Projection
 from coe_records.recovery import recover
 from coe_records.row import Rows
 from coe_records.segment import Segment
 
+
+@frozen(kw_only=True)
+class Repair:
+    """The body of a line that tells of a repair: either what it found and did, or a record that
+    the log has lost, in whose place it stands.
+    """
+
+    at: datetime
+    found: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    lost: Pointer | None = None
+    restored: Mapping[str, Json] = field(factory=dict)
+    """Kind to body: an interaction or a settlement, as far as the database knew it."""
+
+
 KINDS: Mapping[type[Any], str] = {
     Interaction: "interaction",
     StateChange: "state_change",
+    Feedback: "feedback",
     Settlement: "settlement",
+    Repair: "repair",
 }
 
 
@@ -39,17 +60,17 @@ class Draft:
     """A record, ready to be written."""
 
     kind: str
-    turn_id: str | None
-    """None for a record that may be written again."""
+    id: str | None
+    """Of a turn, or of feedback on one; None for a record that may be written again."""
     body: Mapping[str, Any]
     text: bytes
 
     @classmethod
-    def of(cls, record: Interaction | StateChange | Settlement) -> Draft:
+    def of(cls, record: Record | Settlement | Repair) -> Draft:
         """Turn a record into JSON."""
         body = unstructure(record)
-        turn_id = record.id if isinstance(record, Interaction) else None
-        return cls(KINDS[type(record)], turn_id, body, msgspec.json.encode(body))
+        id_ = record.id if isinstance(record, Interaction | Feedback) else None
+        return cls(KINDS[type(record)], id_, body, msgspec.json.encode(body))
 
 
 @define
@@ -72,6 +93,8 @@ class Writer:
     """
     intents: IntentFile = field(init=False)
     """Which attempts are in flight. It may be used by another thread than the rest."""
+    _sealing: ThreadPoolExecutor = field(init=False)
+    """What seals the segments we have left, so that no turn waits until one is read."""
     _is_behind: bool = field(default=False, init=False)
     """Whether the last group is in the log but maybe not in the database."""
 
@@ -101,12 +124,14 @@ class Writer:
 
     def __attrs_post_init__(self) -> None:
         """Go on where this writer ended."""
+        self._sealing = ThreadPoolExecutor(1, thread_name_prefix="coe-seal")
         self.intents = IntentFile(self._folder.intents(self.name))
         self._mark = self._projection.last_mark(self.name)
         self._segment = None
         if self._mark and self._mark.end_bytes == self._projection.log.size(self._mark.path):
             events = self._folder.events
             self._segment = Segment.reopen(self._disk, events, self._mark.path)
+        self._seal_segments(self._projection.chain(self.name)[:-1])
 
     def settle(self) -> None:
         """Settle the attempts that were in flight in processes that have died."""
@@ -120,17 +145,23 @@ class Writer:
 
     def close(self) -> None:
         """Cease to be a writer."""
+        self._sealing.shutdown()
         self.intents.close()
         for segment in (*self._retired, *([self._segment] if self._segment else [])):
             segment.close()
         self._projection.connection.close()
         release(self._claim)
 
+    def known(self, ids: Iterable[str]) -> set[str]:
+        """Return those ids of turns and feedback that are recorded already."""
+        return set(self._projection.known(list(ids)))
+
     def commit(self, drafts: Sequence[Draft]) -> list[Pointer]:
         """Write a group: one write, one sync, one transaction. What is returned is durable.
 
-        A turn that is recorded already is not written again. Raises `Unavailable` when the disk
-        or the database does not take it; then nothing was written, and another try may succeed.
+        A turn, or feedback, that is recorded already is not written again. Raises `Unavailable`
+        when the disk or the database does not take it; then nothing was written, and another try
+        may succeed.
         """
         with self._refusing(), locked(self._folder.lock):
             self._catch_up()
@@ -141,9 +172,9 @@ class Writer:
                 self._projection.roll_back()
 
     def _write(self, drafts: Sequence[Draft]) -> list[Pointer]:
-        turn_ids = [draft.turn_id for draft in drafts if draft.turn_id is not None]
-        places: dict[Any, Pointer] = dict(self._projection.known(turn_ids))
-        keys = [draft.turn_id or number for number, draft in enumerate(drafts)]
+        ids = [draft.id for draft in drafts if draft.id is not None]
+        places: dict[Any, Pointer] = dict(self._projection.known(ids))
+        keys = [draft.id or number for number, draft in enumerate(drafts)]
         fresh = {k: d for k, d in zip(keys, drafts, strict=True) if k not in places}
         if fresh:
             places |= zip(fresh, self._write_new(list(fresh.values())), strict=True)
@@ -161,11 +192,21 @@ class Writer:
         goes_on = self._mark is not None and self._mark.path == segment.path
         first_seq = self._mark.first_seq if self._mark and goes_on else lines[0].seq
         mark = Mark(segment.path, self.name, first_seq, lines[-1].seq, end, lines[-1].head)
+        for draft in drafts:
+            if draft.kind == "repair":
+                self._forget_lost(draft.body)
         # Rows that the database refuses are refused before anything is in the log.
         self._projection.insert(rows, mark)
         self._append(segment, b"".join(line.raw for line in lines))
         self._acknowledge(mark)
         return pointers
+
+    def _forget_lost(self, repair: Mapping[str, Any]) -> None:
+        """Make room for what is restored, in the transaction in which it is."""
+        for kind, body in repair.get("restored", {}).items():
+            owner = body["id"] if kind == "interaction" else body["intent"]["owner_id"]
+            lost = repair["lost"]
+            self._projection.forget(owner, lost["segment"], lost["offset"])
 
     def _seal(self, drafts: Sequence[Draft], at: str) -> Iterator[Line]:
         seq, head = (self._mark.last_seq, self._mark.head) if self._mark else (0, GENESIS)
@@ -182,7 +223,13 @@ class Writer:
             self._segment = None
             segment.close()
         self._segment = Segment.create(self._disk, self._folder.events, day, self.name)
+        self._seal_segments(self._projection.chain(self.name))
         return self._segment
+
+    def _seal_segments(self, marks: Sequence[Mark]) -> None:
+        """Seal segments meanwhile."""
+        if marks:
+            self._sealing.submit(seal_segments, self._projection.log, marks)
 
     def _append(self, segment: Segment, text: bytes) -> None:
         try:

@@ -1,0 +1,109 @@
+"""A copy of log and tables of one moment, and of owned state, made while the server runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from attrs import frozen
+
+from coe_core.error import Conflict
+from coe_records import database
+from coe_records.audit import Fault, audit
+from coe_records.folder import DataFolder
+from coe_records.lock import locked
+from coe_records.log import Log
+from coe_records.projection import Projection
+
+STATE = "state.sqlite"
+"""The engine's own state store in the data folder: keys, toggles, parameters, budgets."""
+
+
+@frozen(kw_only=True)
+class Copied:
+    """What a backup, or a restored one, came to."""
+
+    path: str
+    files: int
+    size_bytes: int
+    records: int
+    faults: tuple[Fault, ...]
+    """What `verify` finds in the copy."""
+
+
+def back_up(folder: DataFolder, target: Path) -> Copied:
+    """Copy a data folder's records and state. Raises `Conflict` unless the target is empty."""
+    _make_empty(target)
+    with closing(database.connect(folder.database, writable=False)) as source:
+        with locked(folder.lock):  # Nobody is between log and database.
+            source.execute("BEGIN")
+            Projection(source, Log(folder.events)).marks()
+            sizes = _sizes(folder.events)
+        _copy_database(source, target / folder.database.name)
+    if (folder.path / STATE).exists():
+        with closing(database.connect(folder.path / STATE, writable=False)) as source:
+            _copy_database(source, target / STATE)
+    for name, size in sizes.items():
+        _copy(folder.events / name, target / folder.events.name / name, size)
+    return _copied(target)
+
+
+def restore(source: Path, folder: DataFolder) -> Copied:
+    """Copy a backup to where a data folder shall be. Raises `Conflict` unless it is empty."""
+    if not (source / folder.events.name).is_dir():
+        raise Conflict(f"{source} is no backup: it has no folder {folder.events.name}")
+    _make_empty(folder.path)
+    for name, size in _sizes(source).items():
+        _copy(source / name, folder.path / name, size)
+    return _copied(folder.path)
+
+
+def _make_empty(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(path.iterdir()):
+        raise Conflict(f"{path} is not empty, and nothing in it was touched; name another folder")
+
+
+def _sizes(path: Path) -> Mapping[str, int]:
+    """List the files below, each with its size; locks are nobody's but their holder's."""
+    files = (file for file in sorted(path.rglob("*")) if file.is_file() and file.name != "lock")
+    return {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
+
+
+def _copy_database(source: sqlite3.Connection, to: Path) -> None:
+    """Copy what the source's transaction sees, whatever is written meanwhile."""
+    with closing(database.connect(to)) as copy:
+        source.backup(copy)
+    _sync(to)
+
+
+def _copy(source: Path, to: Path, size_bytes: int) -> None:
+    """Copy a file's beginning: what is appended meanwhile is left out."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, to)
+    os.truncate(to, size_bytes)
+    to.chmod(0o600)
+    _sync(to)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _copied(path: Path) -> Copied:
+    report, sizes = audit(DataFolder(path)), _sizes(path)
+    return Copied(
+        path=str(path),
+        files=len(sizes),
+        size_bytes=sum(sizes.values()),
+        records=report.records,
+        faults=report.faults,
+    )

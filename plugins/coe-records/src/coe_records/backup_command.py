@@ -1,0 +1,63 @@
+"""`coe records backup` and `coe records restore`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from coe_core.cli import Frame, echo_json, pass_frame
+from coe_records.folder import DataFolder
+
+if TYPE_CHECKING:
+    from coe_records.backup import Copied
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+folder_argument = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command
+@click.argument("to", metavar="DIR", type=folder_argument)
+@as_json
+@pass_frame
+@click.pass_context
+def backup(context: click.Context, frame: Frame, *, to: Path, as_json: bool) -> None:
+    """Copy log and tables of one moment, and owned state, to DIR, and verify the copy.
+
+    DIR must be empty. Exits with 1 if the copy has faults. The server may be running. The pepper of
+    the keys is not copied: keep it apart.
+    """
+    from coe_records.backup import back_up
+    from coe_records.command import usable
+
+    with usable(frame) as folder:
+        _tell(context, back_up(folder, to), as_json=as_json)
+
+
+@click.command
+@click.argument("from_", metavar="DIR", type=folder_argument)
+@as_json
+@pass_frame
+@click.pass_context
+def restore(context: click.Context, frame: Frame, *, from_: Path, as_json: bool) -> None:
+    """Make a data folder of the backup in DIR, and verify it.
+
+    The data folder must be empty. Exits with 1 if what is restored has faults.
+    """
+    from coe_records import backup as work
+
+    _tell(context, work.restore(from_, DataFolder(frame.data_dir)), as_json=as_json)
+
+
+def _tell(context: click.Context, copied: Copied, *, as_json: bool) -> None:
+    if as_json:
+        echo_json(copied)
+    else:
+        for fault in copied.faults:
+            click.echo(f"{fault.kind:12} {fault.where}  {fault.text}")
+        click.echo(
+            f"{copied.records} records, {copied.files} files, {copied.size_bytes} bytes in "
+            f"{copied.path}, {len(copied.faults)} faults"
+        )
+    context.exit(1 if copied.faults else 0)

@@ -1,0 +1,128 @@
+"""Takes a file of another system's lines into the log, some hundred at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from attrs import define, evolve, field, frozen
+
+from coe_core.codec import encode
+from coe_core.error import InvalidField, Unavailable
+from coe_records.dialogue import Unreadable
+from coe_records.formats import read
+from coe_records.intake import Intake
+from coe_records.writer import Draft, Writer
+
+BATCH_LINES = 200
+
+
+@frozen(kw_only=True)
+class Imported:
+    """What an import came to."""
+
+    lines: int = 0
+    turns: int = 0
+    """Recorded now."""
+    known: int = 0
+    """Turns that had been recorded already."""
+    rejected: int = 0
+    """Lines that were set aside."""
+    rejects: str | None = None
+    """The file where they are."""
+
+
+@frozen
+class Parcel:
+    """A line, and the turns that it came to."""
+
+    number: int
+    raw: bytes
+    drafts: tuple[Draft, ...]
+
+
+@define
+class Import:
+    """One import of one file. What was imported before an interruption is known the next time."""
+
+    _writer: Writer
+    _intake: Intake
+    _form: str
+    _path: Path
+    _tell: Callable[[int], None]
+    """Told of every line how many bytes it has."""
+    _result: Imported = field(factory=Imported, init=False)
+    _rejects: BinaryIO | None = field(default=None, init=False)
+
+    def run(self) -> Imported:
+        """Read the file to its end."""
+        self._rejects_path.unlink(missing_ok=True)
+        batch: list[Parcel] = []
+        try:
+            with self._path.open("rb") as file:
+                _refuse_array(file)
+                for number, raw in enumerate(file, start=1):
+                    batch += self._read(number, raw)
+                    self._tell(len(raw))
+                    if len(batch) >= BATCH_LINES:
+                        self._commit(batch)
+                        batch = []
+            self._commit(batch)
+        finally:
+            if self._rejects is not None:
+                self._rejects.close()
+        return self._result
+
+    @property
+    def _rejects_path(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.rejected.jsonl")
+
+    def _read(self, number: int, raw: bytes) -> list[Parcel]:
+        if not raw.strip():
+            return []
+        self._count(lines=1)
+        try:
+            turns = self._intake.turns(read(raw, self._form), raw)
+            return [Parcel(number, raw, tuple(map(Draft.of, turns)))]
+        except (Unreadable, ValueError) as error:
+            self._reject(number, raw, str(error))
+            return []
+
+    def _commit(self, batch: Sequence[Parcel]) -> None:
+        drafts = [draft for parcel in batch for draft in parcel.drafts]
+        ids = {draft.id for draft in drafts if draft.id is not None}
+        known = self._writer.known(ids)
+        try:
+            if drafts:
+                self._writer.commit(drafts)
+        except Unavailable:
+            raise
+        except Exception as error:  # One line that cannot be recorded spoils no other.
+            if len(batch) == 1:
+                self._reject(batch[0].number, batch[0].raw, f"it cannot be recorded: {error}")
+                return
+            for parcel in batch:
+                self._commit([parcel])
+            return
+        self._count(turns=len(ids - known), known=len(drafts) - len(ids - known))
+
+    def _reject(self, number: int, raw: bytes, reason: str) -> None:
+        if self._rejects is None:
+            self._rejects = self._rejects_path.open("wb")
+            self._result = evolve(self._result, rejects=str(self._rejects_path))
+        text = raw.decode(errors="backslashreplace").rstrip("\r\n")
+        self._rejects.write(encode({"line": number, "reason": reason, "text": text}) + b"\n")
+        self._count(rejected=1)
+
+    def _count(self, **more: int) -> None:
+        sums = {name: getattr(self._result, name) + number for name, number in more.items()}
+        self._result = evolve(self._result, **sums)
+
+
+def _refuse_array(file: BinaryIO) -> None:
+    if file.read(64).lstrip().startswith(b"["):
+        raise InvalidField(
+            "the file is one JSON array; `jq -c '.[]'` makes lines of it, which can be imported"
+        )
+    file.seek(0)

@@ -1,0 +1,298 @@
+"""Mends log and database from each other."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from coe_core.record import Pointer
+from coe_core.service import Clock
+from coe_records import database, manifest
+from coe_records.audit import Fault, audit
+from coe_records.bit import changed_bit
+from coe_records.comparison import KEYS, tolerant_text
+from coe_records.disk import Disk, replace
+from coe_records.envelope import body_extent
+from coe_records.folder import DataFolder
+from coe_records.lock import locked
+from coe_records.log import Log
+from coe_records.projection import Projection
+from coe_records.rebuild import rebuild
+from coe_records.restoration import bodies_at
+from coe_records.writer import Draft, Repair, Writer
+
+GROUP_RECORDS = 500
+SEGMENT_BYTES = 256 << 20
+ROUNDS = 4
+"""What one round mends may show what the next can."""
+_POINTERS = " UNION ".join(
+    f"SELECT {key[0]}, segment, offset_bytes, length_bytes, sha256 FROM {table}"  # noqa: S608
+    for table, key in KEYS.items()
+)
+
+
+@frozen
+class Flip:
+    """A bit to be turned back."""
+
+    segment: str
+    offset: int
+    mask: int
+
+
+@frozen
+class Lost:
+    """What only the database knows now."""
+
+    owner: str
+    """The turn, or the job."""
+    pointer: Pointer
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What can be mended, and from where."""
+
+    flips: tuple[Flip, ...] = ()
+    lost: tuple[Lost, ...] = ()
+    rebuilds: bool = False
+    manifests: tuple[str, ...] = ()
+    """Sealed segments that are whole, but not their manifests."""
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Say it, one sentence each."""
+        return (
+            *(f"a bit of {flip.segment}:{flip.offset} is turned back" for flip in self.flips),
+            *(f"{lost.owner} is restored from the database" for lost in self.lost),
+            *(["the tables are made again from the log"] if self.rebuilds else []),
+            *(f"{segment} is sealed again" for segment in self.manifests),
+        )
+
+
+@frozen(kw_only=True)
+class Repaired:
+    """What a repair came to, or what it would begin with."""
+
+    found: tuple[Fault, ...]
+    steps: tuple[str, ...]
+    left: tuple[Fault, ...]
+    """What is still there; what could not be mended unless it was a dry run."""
+
+
+def repair(folder: DataFolder, clock: Clock, *, dry_run: bool) -> Repaired:
+    """Mend what can be mended, beside a running server if there is one.
+
+    Each step can be killed and done again, and what it takes away is kept beside it. Raises
+    `OSError` or `sqlite3.Error` where there is no database to speak of: that is for `rebuild`.
+    """
+    found = audit(folder).faults
+    if dry_run or not found:
+        return Repaired(found=found, steps=_plan(folder, found).steps, left=found)
+    with locked(folder.events / "repair"):
+        return _repair(folder, clock, found)
+
+
+def _repair(folder: DataFolder, clock: Clock, found: tuple[Fault, ...]) -> Repaired:
+    if any(fault.where.startswith("segments:") for fault in found):
+        _mend_marks(folder, found)
+    writer = Writer.open(folder, clock, segment_bytes=SEGMENT_BYTES)  # It recovers first.
+    try:
+        steps: list[str] = []
+        left = audit(folder).faults
+        for _ in range(ROUNDS):
+            plan = _plan(folder, left)
+            if set(plan.steps) <= set(steps):
+                break
+            steps += plan.steps
+            _carry_out(folder, writer, plan, left)
+            left = audit(folder).faults
+    finally:
+        writer.close()
+    return Repaired(found=found, steps=tuple(steps), left=left)
+
+
+def _mend_marks(folder: DataFolder, found: Sequence[Fault]) -> None:
+    """Make the marks right before anybody writes on from them."""
+    if _plan(folder, found).rebuilds:
+        _rebuild(folder)
+
+
+def _carry_out(folder: DataFolder, writer: Writer, plan: Plan, faults: Sequence[Fault]) -> None:
+    texts = [f"{fault.kind} {fault.where}: {fault.text}" for fault in faults[:GROUP_RECORDS]]
+    record = Repair(at=datetime.now(UTC), found=tuple(texts), steps=plan.steps)
+    writer.commit([Draft.of(record)])
+    for flip in plan.flips:
+        with locked(folder.lock):
+            _turn_back(folder.events, flip)
+    for at in range(0, len(plan.lost), GROUP_RECORDS):
+        _restore(folder, writer, plan.lost[at : at + GROUP_RECORDS])
+    if plan.rebuilds:
+        _rebuild(folder)
+    for segment in plan.manifests:
+        _seal(folder, segment)
+
+
+def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
+    if not faults:
+        return Plan()
+    log = Log(folder.events)
+    lost = []
+    flips = [*_flips(log, _damaged_bodies(log, faults))]
+    with closing(database.connect(folder.database, writable=False)) as connection:
+        connection.text_factory = tolerant_text
+        for each in _broken(log, connection):
+            if found := list(_flips(log, [each.pointer])):
+                flips += [flip for flip in found if flip not in flips]
+            elif not _is_line(log, each.pointer) and any(_bodies(connection, each)):
+                lost.append(each)
+    if flips or lost:
+        return Plan(flips=tuple(flips), lost=tuple(lost))
+    return Plan(
+        rebuilds=any(map(_is_of_database, faults)) and not _speaks_against_log(faults),
+        manifests=tuple(_badly_sealed(faults)),
+    )
+
+
+def _broken(log: Log, connection: sqlite3.Connection) -> Iterator[Lost]:
+    """Yield the pointers of the database that do not fit what is in the log."""
+    for owner, segment, offset, length, checksum in connection.execute(_POINTERS):
+        try:
+            pointer = Pointer(segment=segment, offset=offset, length=length, sha256=checksum)
+            if sha256(log.raw(pointer)).hexdigest() != checksum:
+                yield Lost(owner, pointer)
+        except FileNotFoundError:
+            yield Lost(owner, pointer)
+        except (OSError, TypeError, ValueError, OverflowError):
+            continue  # The row itself is damaged.
+
+
+def _damaged_bodies(log: Log, faults: Sequence[Fault]) -> Iterator[Pointer]:
+    """Yield where, as their lines have it, damaged bodies are."""
+    for fault in faults:
+        segment, _, offset = fault.where.rpartition(":")
+        if fault.kind == "damaged" and offset.isdecimal():
+            entry = next(log.entries(segment, int(offset)))
+            if extent := body_extent(entry.raw):
+                start, length, checksum = extent
+                at = entry.pointer.offset + start
+                yield Pointer(segment=segment, offset=at, length=length, sha256=checksum)
+
+
+def _flips(log: Log, pointers: Iterable[Pointer]) -> Iterator[Flip]:
+    for pointer in pointers:
+        try:
+            raw = log.raw(pointer)
+            bit = changed_bit(raw, pointer.sha256) if len(raw) == pointer.length else None
+        except (FileNotFoundError, ValueError):
+            continue
+        if bit is not None:
+            yield Flip(pointer.segment, pointer.offset + bit // 8, 1 << bit % 8)
+
+
+def _is_line(log: Log, pointer: Pointer) -> bool:
+    """Whether the log has a line of its own there, or the middle of one: then the row is wrong."""
+    if log.size(pointer.segment) < max(1, pointer.offset):
+        return False
+    before = next(log.entries(pointer.segment, max(0, pointer.offset - 1)))
+    entry = next(log.entries(pointer.segment, pointer.offset), None)
+    starts_a_line = pointer.offset == 0 or before.raw == b"\n"
+    return not starts_a_line or (entry is not None and entry.line is not None)
+
+
+def _is_of_database(fault: Fault) -> bool:
+    return fault.where.partition(":")[0] in (*KEYS, "segments", "database")
+
+
+def _speaks_against_log(faults: Sequence[Fault]) -> bool:
+    """Whether the log itself may be wrong, in a way that its lines do not show: then the tables
+    may be the better copy, and are left alone.
+    """
+    damaged = {_segment(fault) for fault in faults if fault.kind in ("damaged", "torn")}
+    return any(
+        fault.kind in ("broken_chain", "lost")
+        or (_is_of_manifest(fault) and fault.kind == "altered" and _segment(fault) not in damaged)
+        for fault in faults
+    )
+
+
+def _badly_sealed(faults: Sequence[Fault]) -> Iterator[str]:
+    """Yield the segments that are whole, while their manifests are not."""
+    others = {_segment(fault) for fault in faults if not _is_of_manifest(fault)}
+    agrees = not any(map(_is_of_database, faults))
+    for fault in filter(_is_of_manifest, faults):
+        if _segment(fault) not in others and (agrees or fault.kind == "damaged"):
+            yield _segment(fault)
+
+
+def _is_of_manifest(fault: Fault) -> bool:
+    return fault.where.endswith(manifest.SUFFIX)
+
+
+def _segment(fault: Fault) -> str:
+    if _is_of_manifest(fault):
+        return fault.where.removesuffix(manifest.SUFFIX) + ".jsonl"
+    return fault.where.partition(":")[0]
+
+
+def _turn_back(events: Path, flip: Flip) -> None:
+    """Change one byte, after what the file held there is kept: no other change can be torn."""
+    path, disk = events / flip.segment, Disk()
+    with path.open("rb") as file:
+        file.seek(flip.offset)
+        (byte,) = file.read(1)
+    kept = path.with_name(f"{path.name}.{flip.offset}.damaged")
+    replace(disk, kept, bytes([byte]))
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(fd, bytes([byte ^ flip.mask]), flip.offset)
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+
+
+def _restore(folder: DataFolder, writer: Writer, lost: Sequence[Lost]) -> None:
+    with closing(database.connect(folder.database, writable=False)) as connection:
+        drafts = [
+            Draft.of(Repair(at=datetime.now(UTC), lost=each.pointer, restored={kind: body}))
+            for each in lost
+            for kind, body in _bodies(connection, each)
+        ]
+    writer.commit(drafts)
+
+
+def _bodies(connection: sqlite3.Connection, lost: Lost) -> Iterator[tuple[str, Any]]:
+    return bodies_at(connection, lost.owner, lost.pointer)
+
+
+def _rebuild(folder: DataFolder) -> None:
+    """Make the tables again, after a copy is kept of what only they may know."""
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    with locked(folder.lock):
+        for suffix in ("", "-wal"):
+            path = folder.database.with_name(folder.database.name + suffix)
+            if path.exists():
+                shutil.copy2(path, path.with_name(f"{path.name}.{stamp}.damaged"))
+        with closing(database.connect(folder.database)) as connection:
+            connection.execute("REINDEX")
+    rebuild(folder, may_forget=True)
+
+
+def _seal(folder: DataFolder, segment: str) -> None:
+    path = manifest.place(folder.events, segment)
+    path.replace(path.with_name(f"{path.name}.damaged"))
+    log = Log(folder.events)
+    with closing(database.connect(folder.database, writable=False)) as connection:
+        projection = Projection(connection, log)
+        mark = projection.mark(segment)
+        if mark is not None:
+            manifest.seal(log, projection.chain(mark.writer)[:-1])

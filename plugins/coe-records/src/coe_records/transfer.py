@@ -1,0 +1,138 @@
+"""`coe records import` and `coe records export`: history from and for other systems."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from coe_core.cli import Frame, echo_json, pass_frame
+from coe_core.clock import SystemClock
+from coe_records.folder import DataFolder
+
+if TYPE_CHECKING:
+    from coe_core.service import Clock
+    from coe_records.exporting import Extent
+    from coe_records.writer import Writer
+
+SEGMENT_BYTES = 256 << 20
+"""How large a file of the log grows."""
+
+TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--group", required=True, help="The group whose history it becomes.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["auto", "openai", "litellm", "langfuse"]),
+    default="auto",
+    show_default=True,
+    help="Whose lines they are; auto looks at each.",
+)
+@as_json
+@pass_frame
+@click.pass_context
+def import_(
+    context: click.Context, frame: Frame, *, file: Path, group: str, form: str, as_json: bool
+) -> None:
+    """Take over conversations, one JSON object a line, that another system kept.
+
+    Lines that cannot be read are set aside in FILE.rejected.jsonl, each with its number and the
+    reason; exits with 1 if there are any. What was imported before is not imported again. The
+    server may be running.
+    """
+    from coe_records.importing import Import
+    from coe_records.intake import Intake
+
+    clock = SystemClock()
+    with _writer(frame, clock) as writer, _progress(file) as tell:
+        imported = Import(writer, Intake(group, clock), form, file, tell).run()
+    if as_json:
+        echo_json(imported)
+    else:
+        click.echo(
+            f"{imported.turns} turns of {imported.lines} lines, {imported.known} known before, "
+            f"{imported.rejected} lines rejected"
+        )
+        if imported.rejects:
+            click.echo(f"what was rejected is in {imported.rejects}")
+    context.exit(1 if imported.rejected else 0)
+
+
+@click.command("export")
+@click.argument("file", type=click.File("wb", atomic=True))
+@click.option("--group", help="Only of that group; of all if left out.")
+@click.option("--since", type=click.DateTime(TIMES), help="Only what began then or later, UTC.")
+@click.option("--until", type=click.DateTime(TIMES), help="Only what began before, UTC.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["openai", "envelope"]),
+    default="openai",
+    show_default=True,
+    help="Conversations in OpenAI's shape, or the log's own lines.",
+)
+@pass_frame
+def export(
+    frame: Frame,
+    *,
+    file: BinaryIO,
+    group: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    form: str,
+) -> None:
+    """Write what was recorded to FILE, or to the output if it is a hyphen.
+
+    As `openai`, one line is one conversation up to a turn that no other follows; its usage and
+    cost are those of that turn. As `envelope`, one line is one turn, or one piece of feedback, as
+    the log has it. The server may be running.
+    """
+    from coe_records.exporting import Extent
+
+    extent = Extent(group=group, since=_aware(since), until=_aware(until))
+    count = 0
+    for count, line in enumerate(_lines(frame, extent, form), start=1):  # noqa: B007 told below
+        file.write(line)
+    click.echo(f"{count} lines", err=True)
+
+
+def _lines(frame: Frame, extent: Extent, form: str) -> Iterator[bytes]:
+    """Read in a generator of its own, so that only its errors are told as those of the records."""
+    from coe_records.command import usable
+    from coe_records.exporting import Export
+
+    with usable(frame) as folder:
+        work = Export(folder, extent)
+        yield from work.conversations() if form == "openai" else work.envelopes()
+
+
+@contextmanager
+def _writer(frame: Frame, clock: Clock) -> Iterator[Writer]:
+    from coe_records.writer import Writer
+
+    writer = Writer.open(DataFolder(frame.data_dir), clock, segment_bytes=SEGMENT_BYTES)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+@contextmanager
+def _progress(file: Path) -> Iterator[Callable[[int], None]]:
+    with click.progressbar(length=file.stat().st_size, file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _aware(at: datetime | None) -> datetime | None:
+    return at.replace(tzinfo=at.tzinfo or UTC) if at else None

@@ -1,0 +1,424 @@
+import json
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from coe_records import repair as work
+from coe_records.audit import audit
+from coe_records.bit import LONGEST_BYTES, changed_bit
+from coe_records.command import records_command
+from coe_records.envelope import parse, seal
+from coe_records.folder import DataFolder
+from coe_records.log import Log
+from coe_records.reader import Reader
+from coe_records.rebuild import rebuild
+from coe_records.repair import Repaired, repair
+from coe_records.writer import Draft, Writer
+
+from coe_core.cli import Frame
+from coe_core.clock import SystemClock
+from coe_core.identity import AttemptId
+from coe_core.ledger import Intent
+from coe_core.record import Interaction, StateChange
+from coe_core.testing.clock import EPOCH, ManualClock
+
+Open = Callable[..., Writer]
+MakeTurn = Callable[..., Interaction]
+Tables = Callable[[DataFolder], dict[str, list[Any]]]
+
+SEALED = "2026-11-01/interactions.jsonl"
+LAST = "2026-11-01/interactions.w1.1.jsonl"
+EXTRA_TURNS = """
+    INSERT INTO interactions
+    SELECT 'x' || id, 'g', session_id, key_id, started_at, ended_at, requested_model, target,
+        router, status, finish_reason, failure, error_code, follows, parent_turn_id, root_id, depth,
+        conversation_key, messages, segment, offset_bytes, length_bytes, sha256
+    FROM interactions
+"""
+
+
+@pytest.fixture
+def turns(folder: DataFolder, open_writer: Open, make_turn: MakeTurn) -> list[Interaction]:
+    """Write a state change and nine turns into a sealed segment, and three into the next."""
+    turns = [make_turn(n, attempts=n % 3) for n in range(12)]
+    writer = open_writer(folder, segment_bytes=1000)
+    change = StateChange(key="toggles/plugins/x", value=True, actor="me", at=EPOCH)
+    writer.commit([Draft.of(change), *map(Draft.of, turns[:9])])
+    writer.commit([Draft.of(turn) for turn in turns[9:]])
+    writer.close()
+    return turns
+
+
+def mend(folder: DataFolder) -> Repaired:
+    return repair(folder, SystemClock(), dry_run=False)
+
+
+def kinds(folder: DataFolder) -> set[str]:
+    return {fault.kind for fault in audit(folder).faults}
+
+
+def content(folder: DataFolder) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder.path).as_posix(): path.read_bytes()
+        for path in folder.path.rglob("*")
+        if path.is_file() and "coe.db" not in path.name
+    }
+
+
+def without_pointers(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    return {name: [row[:-4] for row in rows[name]] for name in rows if name != "segments"}
+
+
+@pytest.mark.usefixtures("turns")
+def test_whole_log_and_database_are_left_alone(folder: DataFolder) -> None:
+    before = content(folder)
+    assert mend(folder) == Repaired(found=(), steps=(), left=())
+    assert content(folder) == before
+
+
+@pytest.mark.usefixtures("turns")
+@pytest.mark.parametrize("seed", range(3))
+def test_changed_bit_of_the_log_is_turned_back(
+    folder: DataFolder, tables: Tables, seed: int
+) -> None:
+    """Wherever it is in the line of a turn, and in the body of any other."""
+    chance = random.Random(seed)
+    before = tables(folder)
+    ends = {segment: (folder.events / segment).stat().st_size for segment in (SEALED, LAST)}
+    for _ in range(8):
+        segment = chance.choice([SEALED, LAST])
+        path = folder.events / segment
+        raw = path.read_bytes()
+        start = raw.index(b"\n") + 1 if segment == SEALED else 0
+        bit = chance.randrange(8 * start, 8 * ends[segment])
+        changed = bytearray(raw)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        repaired = mend(folder)
+        assert repaired.left == (), f"bit {bit} of {path}"
+        assert path.read_bytes()[: len(raw)] == raw
+        kept = path.with_name(f"{path.name}.{bit // 8}.damaged")
+        assert kept.read_bytes() == changed[bit // 8 : bit // 8 + 1]
+    after = tables(folder)
+    assert {name: after[name] for name in after if name != "segments"} == {
+        name: before[name] for name in before if name != "segments"
+    }
+
+
+@pytest.mark.usefixtures("turns")
+def test_changed_bit_of_a_body_without_rows_is_turned_back(folder: DataFolder) -> None:
+    path = folder.events / SEALED
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"toggles", b"togglec", 1))
+    assert mend(folder).left == ()
+    assert path.read_bytes() == raw
+
+
+@pytest.mark.usefixtures("turns")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM interactions WHERE id = (SELECT max(id) FROM interactions)",
+        "DELETE FROM attempts",
+        "UPDATE chat_messages SET content = 'forged' WHERE position = 1",
+        "UPDATE interactions SET offset_bytes = offset_bytes + 1",
+        "UPDATE interactions SET sha256 = replace(sha256, 'a', 'b')",
+        "UPDATE segments SET head = 'x'",
+        EXTRA_TURNS,
+    ],
+)
+def test_tables_are_mended_from_the_log(
+    folder: DataFolder, sql: sqlite3.Connection, tables: Tables, statement: str
+) -> None:
+    before = tables(folder)
+    sql.execute(statement)
+    assert mend(folder).left == ()
+    after = tables(folder)
+    assert without_pointers(after) == without_pointers(before)
+    assert list(folder.path.glob("coe.db.*.damaged")) != []
+
+
+class TestLostLine:
+    @pytest.fixture
+    def lose(self, folder: DataFolder, turns: list[Interaction]) -> Callable[[str], None]:
+        def lose_(what: str) -> None:
+            path = folder.events / LAST
+            raw = path.read_bytes()
+            match what:
+                case "line":
+                    at = raw.index(b"answer 10")
+                    path.write_bytes(raw[:at] + b"\0" * 9 + raw[at + 9 :])
+                case "end":
+                    path.write_bytes(raw[: raw.index(b"answer 10")])
+                case "segment":
+                    path.unlink()
+
+        assert turns
+        return lose_
+
+    @pytest.mark.parametrize("what", ["line", "end", "segment"])
+    async def test_is_restored_from_the_database(
+        self,
+        folder: DataFolder,
+        turns: list[Interaction],
+        tables: Tables,
+        lose: Callable[[str], None],
+        what: str,
+    ) -> None:
+        before = tables(folder)
+        lose(what)
+        assert "dangling" in kinds(folder)
+        repaired = mend(folder)
+        assert {fault.kind for fault in repaired.left} <= {
+            *("damaged", "torn", "lost", "broken_chain", "altered")
+        }
+        assert "dangling" not in kinds(folder)
+        assert without_pointers(tables(folder)) == without_pointers(before)
+        reader = Reader(folder)
+        await reader.open()
+        for turn in turns:
+            found = await reader.interaction(turn.group, turn.id)
+            assert found is not None
+            assert found.messages == turn.messages
+            assert set(found.attempts) == set(turn.attempts)
+            assert found.outcome == turn.outcome
+        await reader.close()
+
+    @pytest.mark.parametrize("what", ["line", "end", "segment"])
+    def test_is_in_the_log_from_then_on(
+        self, folder: DataFolder, tables: Tables, lose: Callable[[str], None], what: str
+    ) -> None:
+        lose(what)
+        mend(folder)
+        before = tables(folder)
+        rebuild(folder)
+        after = tables(folder)
+        assert without_pointers(after) == without_pointers(before)
+
+    def test_gives_way_when_the_segment_comes_back(
+        self, folder: DataFolder, tables: Tables, lose: Callable[[str], None], tmp_path: Path
+    ) -> None:
+        before = tables(folder)
+        kept = shutil.copy(folder.events / LAST, tmp_path)
+        lose("segment")
+        mend(folder)
+        shutil.copy(kept, folder.events / LAST)
+        rebuild(folder)
+        rows = tables(folder)
+        for name in ("interactions", "chat_messages", "attempts"):
+            assert rows[name] == before[name]
+
+    @pytest.mark.parametrize("what", ["line", "end", "segment"])
+    def test_is_restored_once(
+        self, folder: DataFolder, lose: Callable[[str], None], what: str
+    ) -> None:
+        lose(what)
+        left = mend(folder).left
+        before = content(folder)
+        again = mend(folder)
+        assert (again.steps, again.left) == ((), left)
+        assert content(folder) == before
+
+    def test_of_a_settlement_is_restored(
+        self, folder: DataFolder, open_writer: Open, crash: Callable[[Writer], None], tables: Tables
+    ) -> None:
+        writer = open_writer(folder)
+        intent = Intent(
+            attempt_id=AttemptId("a1"),
+            owner_id="job",
+            group="research",
+            model="small",
+            purpose="summary",
+            reserved_usd=Decimal("0.25"),
+            at=EPOCH,
+        )
+        writer.intents.add(intent)
+        crash(writer)
+        open_writer(folder).close()
+        before = tables(folder)
+        (segment,) = Log(folder.events).segments()
+        (folder.events / segment).unlink()
+        mend(folder)
+        assert without_pointers(tables(folder)) == without_pointers(before)
+        assert "dangling" not in kinds(folder)
+
+
+@pytest.mark.usefixtures("turns")
+def test_dry_run_says_what_it_would_do_and_does_nothing(
+    folder: DataFolder, sql: sqlite3.Connection, tables: Tables
+) -> None:
+    path = folder.events / SEALED
+    path.write_bytes(path.read_bytes().replace(b"answer 2", b"answer 3"))
+    sql.execute("DELETE FROM attempts")
+    files, rows, faults = content(folder), tables(folder), audit(folder).faults
+    planned = repair(folder, ManualClock(), dry_run=True)
+    assert (planned.found, planned.left) == (faults, faults)
+    assert (content(folder), tables(folder)) == (files, rows)
+    done = mend(folder)
+    assert done.steps[: len(planned.steps)] == planned.steps
+    assert (len(done.steps), done.left) == (2, ())
+
+
+@pytest.mark.usefixtures("turns")
+def test_repair_is_recorded(folder: DataFolder, sql: sqlite3.Connection) -> None:
+    sql.execute("DELETE FROM attempts")
+    steps = mend(folder).steps
+    log = Log(folder.events)
+    lines = [entry.line for path in log.segments() for entry in log.entries(path)]
+    (record,) = [line for line in lines if line and line.kind == "repair"]
+    assert all(step.encode() in record.body for step in steps)
+    assert b"missing attempts:" in record.body
+
+
+@pytest.mark.usefixtures("turns")
+@pytest.mark.parametrize("damage", [b"", b"{", b"altered"])
+def test_manifest_is_made_again(folder: DataFolder, damage: bytes) -> None:
+    path = folder.events / "2026-11-01/interactions.manifest.json"
+    raw = path.read_bytes()
+    damaged = raw.replace(b'"records":10', b'"records":11') if damage == b"altered" else damage
+    path.write_bytes(damaged)
+    assert mend(folder).left == ()
+    assert path.read_bytes() == raw
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == damaged
+
+
+@pytest.mark.usefixtures("turns")
+def test_tables_are_not_made_from_a_log_that_its_manifest_contradicts(
+    folder: DataFolder, tables: Tables
+) -> None:
+    """Whoever forges a line can forge its checksums; that of the segment is elsewhere."""
+    before = tables(folder)
+    path = folder.events / SEALED
+    *rest, last = path.read_bytes().splitlines(keepends=True)
+    line = parse(last)
+    body = line.body.replace(b"answer", b"ANSWER")
+    path.write_bytes(
+        b"".join([*rest, seal(line.kind, "w1", line.seq, line.at, line.prev, body).raw])
+    )
+    assert mend(folder).left
+    assert without_pointers(tables(folder)) == without_pointers(before)
+
+
+def test_torn_end_is_set_aside(folder: DataFolder, open_writer: Open, make_turn: MakeTurn) -> None:
+    writer = open_writer(folder)
+    writer.commit([Draft.of(make_turn())])
+    writer.close()
+    path = folder.events / SEALED
+    path.write_bytes(path.read_bytes() + b"{")
+    repaired = mend(folder)
+    assert ([fault.kind for fault in repaired.found], repaired.left) == (["torn"], ())
+
+
+def test_beside_a_living_writer(
+    folder: DataFolder, open_writer: Open, make_turn: MakeTurn, sql: sqlite3.Connection
+) -> None:
+    living = open_writer(folder)
+    living.commit([Draft.of(make_turn(n)) for n in range(3)])
+    path = folder.events / SEALED
+    path.write_bytes(path.read_bytes().replace(b"answer 1", b"answer 3"))
+    sql.execute("DELETE FROM chat_messages")
+    assert mend(folder).left == ()
+    living.commit([Draft.of(make_turn(4))])
+    living.close()
+    assert audit(folder).faults == ()
+
+
+@pytest.mark.parametrize("size", [1, 64, 65, 300])
+def test_changed_bit_is_told(size: int) -> None:
+    chance = random.Random(size)
+    raw = chance.randbytes(size)
+    checksum = sha256(raw).hexdigest()
+    for bit in (0, 8 * size - 1, chance.randrange(8 * size)):
+        changed = bytearray(raw)
+        changed[bit // 8] ^= 1 << bit % 8
+        assert changed_bit(bytes(changed), checksum) == bit
+    assert changed_bit(raw, "0" * 64) is None
+    assert changed_bit(bytes(LONGEST_BYTES + 1), checksum) is None
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.usefixtures("turns")
+@pytest.mark.parametrize("after", [True, False])
+def test_repair_that_was_killed_can_be_done_again(
+    folder: DataFolder,
+    sql: sqlite3.Connection,
+    tables: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    after: bool,
+) -> None:
+    """Killed before, or after, each of its steps in turn, over and over."""
+    before = tables(folder)
+    last, sealed = folder.events / LAST, folder.events / SEALED
+    last.write_bytes(last.read_bytes().replace(b"answer 10", b"\0" * 9))
+    whole = sealed.read_bytes()
+    sealed.write_bytes(whole.replace(b"answer 3", b"answer 2").replace(b"answer 7", b"answer 6"))
+    sql.execute("DELETE FROM attempts WHERE segment = ?", [SEALED])
+    done = 0
+
+    def killing(name: str) -> None:
+        step = getattr(work, name)
+
+        def killed_step(*arguments: Any) -> None:
+            nonlocal done
+            if after:
+                step(*arguments)
+            if left.pop():
+                done += 1
+                raise Killed
+            if not after:
+                step(*arguments)
+
+        monkeypatch.setattr(work, name, killed_step)
+
+    for name in ("_turn_back", "_restore", "_rebuild"):
+        killing(name)
+    for at in range(12):
+        left = [*([False] * 40), True, *([False] * (at % 4))]
+        with suppress(Killed):
+            mend(folder)
+    monkeypatch.undo()
+    assert done >= 2
+    repaired = mend(folder)
+    assert {fault.kind for fault in repaired.left} == {"damaged"}
+    assert sealed.read_bytes() == whole
+    assert without_pointers(tables(folder)) == without_pointers(before)
+
+
+@pytest.mark.usefixtures("turns")
+class TestCommand:
+    def test_says_what_it_did_and_what_is_left(self, folder: DataFolder) -> None:
+        path = folder.events / LAST
+        path.write_bytes(path.read_bytes().replace(b"answer 10", b"\0" * 9))
+        planned = self.run(folder, "--dry-run")
+        assert planned.exit_code == 1
+        assert "restored from the database" in planned.stdout
+        result = self.run(folder)
+        assert result.exit_code == 1
+        assert "restored from the database" in result.stdout
+        assert result.stdout.endswith("1 left\n")
+
+    def test_exits_with_0_when_all_is_mended(
+        self, folder: DataFolder, sql: sqlite3.Connection
+    ) -> None:
+        sql.execute("DELETE FROM attempts")
+        result = self.run(folder, "--json")
+        repaired = json.loads(result.stdout)
+        assert (result.exit_code, repaired["left"]) == (0, [])
+        assert repaired["steps"] == ["the tables are made again from the log"]
+        assert repaired["found"][0]["kind"] == "missing"
+
+    def run(self, folder: DataFolder, *options: str) -> Result:
+        frame = Frame(given_data_dir=folder.path)
+        return CliRunner().invoke(records_command(), ["repair", *options], obj=frame)

@@ -1,0 +1,313 @@
+"""History from and for other systems: nothing lost, nothing made up, nothing twice."""
+
+import json
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from coe_records.audit import audit
+from coe_records.command import records_command
+from coe_records.folder import DataFolder
+from coe_records.formats import read
+from coe_records.log import Log
+from coe_records.rebuild import rebuild
+from coe_records.writer import Draft, Writer
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from coe_core.cli import Frame
+from coe_core.codec import decode, encode, structure, unstructure
+from coe_core.error import InvalidField
+from coe_core.message import assistant, user
+from coe_core.model import Usage
+from coe_core.record import Feedback, Interaction
+from coe_core.testing.clock import EPOCH
+from coe_core.testing.strategies import conversations
+
+Open = Callable[..., Writer]
+MakeTurn = Callable[..., Interaction]
+Tables = Callable[[DataFolder], dict[str, list[Any]]]
+
+ASKED = {"role": "user", "content": "서울의 날씨는?"}
+ANSWER = {"role": "assistant", "content": "Mild."}
+MORE = {"role": "user", "content": "And tomorrow?"}
+LAST = {"role": "assistant", "content": "Rain."}
+
+LITELLM = {
+    "request_id": "chatcmpl-1",
+    "call_type": "acompletion",
+    "spend": 0.00125,
+    "prompt_tokens": 12,
+    "completion_tokens": 3,
+    "startTime": "2026-10-01T09:00:00.000Z",
+    "endTime": "2026-10-01T09:00:02.500Z",
+    "model": "gpt-4o-mini",
+    "model_group": "small",
+    "custom_llm_provider": "openai",
+    "session_id": "s1",
+    "end_user": "kim",
+    "status": "success",
+    "messages": [ASKED],
+    "response": {"choices": [{"message": ANSWER | {"tool_calls": None}}]},
+}
+LANGFUSE = {
+    "id": "o1",
+    "traceId": "t1",
+    "type": "GENERATION",
+    "startTime": "2026-10-01T09:00:00.000Z",
+    "endTime": "2026-10-01T09:00:02.500Z",
+    "model": "gpt-4o-mini",
+    "input": json.dumps([ASKED]),
+    "output": json.dumps(ANSWER),
+    "usageDetails": {"input": 8, "input_cached_tokens": 4, "output": 3, "total": 15},
+    "costDetails": {"input": 0.001, "output": 0.00025, "total": 0.00125},
+}
+
+
+def coe_records(folder: DataFolder, *arguments: str) -> Result:
+    frame = Frame(given_data_dir=folder.path)
+    return CliRunner().invoke(records_command(), arguments, obj=frame)
+
+
+def write(folder: DataFolder, *lines: Any) -> Path:
+    path = folder.path / "history.jsonl"
+    texts = [line if isinstance(line, bytes) else encode(line) for line in lines]
+    path.write_bytes(b"\n".join(texts))
+    return path
+
+
+def take(folder: DataFolder, *lines: Any, group: str = "research") -> dict[str, Any]:
+    path = write(folder, *lines)
+    result = coe_records(folder, "import", str(path), "--group", group, "--json")
+    assert result.exit_code in (0, 1), result.exception
+    return dict(json.loads(result.stdout))
+
+
+def exported(folder: DataFolder, *arguments: str) -> list[Any]:
+    result = coe_records(folder, "export", "-", *arguments)
+    assert result.exit_code == 0, result.exception
+    return [json.loads(line) for line in result.stdout.split("\n")[:-1]]
+
+
+def turns(folder: DataFolder) -> list[Interaction]:
+    log = Log(folder.events)
+    entries = [entry for path in log.segments() for entry in log.entries(path)]
+    return [structure(decode(e.line.body), Interaction) for e in entries if e.line]
+
+
+def in_order(lines: Sequence[Any]) -> list[bytes]:
+    return sorted(encode(line["messages"]) for line in lines)
+
+
+class TestRoundTrip:
+    def test_gives_the_same_conversations(self, folder: DataFolder, tables: Tables) -> None:
+        lines = [
+            {"messages": [ASKED, ANSWER, MORE, LAST], "session_id": "s1"},
+            {"messages": [ASKED, ANSWER], "metadata": {"tag": "x"}, "split": "train"},
+            {"messages": [{"role": "system", "content": "Be brief."}, ASKED]},
+            {"messages": [ASKED, LAST], "started_at": "2026-10-01T09:00:00Z", "model": "small"},
+        ]
+        assert take(folder, *lines)["turns"] == 5
+        assert audit(folder).faults == ()
+        before = tables(folder)
+        folder.database.unlink()
+        rebuild(folder)
+        assert tables(folder) == before
+        back = exported(folder)
+        assert in_order(back) == in_order(lines)
+        (tagged,) = (line for line in back if "metadata" in line)
+        assert tagged["metadata"] == {"tag": "x", "split": "train"}
+        (dated,) = (line for line in back if "started_at" in line)
+        assert (dated["started_at"], dated["model"]) == ("2026-10-01T09:00:00.000000Z", "small")
+
+    def test_takes_its_own_lines_for_known(self, folder: DataFolder) -> None:
+        take(folder, {"messages": [ASKED, ANSWER, MORE, LAST]})
+        result = take(folder, *exported(folder))
+        assert (result["turns"], result["known"]) == (0, 2)
+
+    @settings(max_examples=15, deadline=None, phases=[Phase.generate])
+    @given(said=st.lists(conversations(), min_size=1, max_size=3))
+    def test_of_any_conversations(self, new_folder: Callable[[], DataFolder], said: Any) -> None:
+        folder = new_folder()
+        lines = {encode(unstructure(messages)): messages for messages in said if messages}
+        taken = take(folder, *({"messages": unstructure(each)} for each in lines.values()))
+        assert taken["rejected"] == 0
+        assert in_order(exported(folder)) == sorted(lines)
+        assert audit(folder).faults == ()
+
+
+class TestImport:
+    def test_is_idempotent(self, folder: DataFolder) -> None:
+        lines = [{"messages": [ASKED, ANSWER]}, {"messages": [ASKED, LAST]}]
+        assert take(folder, *lines)["turns"] == 2
+        again = take(folder, *lines, {"messages": [MORE, LAST]})
+        assert (again["turns"], again["known"]) == (1, 2)
+        assert len(turns(folder)) == 3
+
+    def test_of_two_groups_gives_each_its_own(self, folder: DataFolder) -> None:
+        line = {"messages": [ASKED, ANSWER], "session_id": "s1"}
+        for group in ("research", "support"):
+            assert take(folder, line, group=group)["turns"] == 1
+        assert len(exported(folder)) == 2
+        assert [each["group"] for each in exported(folder, "--group", "support")] == ["support"]
+
+    def test_sets_bad_lines_aside_with_number_and_reason(self, folder: DataFolder) -> None:
+        bad = {
+            2: (b'{"messages": [', "JSON"),
+            3: (b'["messages"]', "object"),
+            5: ({"messages": []}, "no messages"),
+            6: ({"messages": [{"role": "nobody", "content": "x"}]}, "role"),
+            7: ({"question": "x"}, "no known format"),
+            8: (b'{"messages": [{"role": "user", "content": "\xff"}]}', "JSON"),
+            9: ({"messages": [ASKED], "usage": {"prompt_tokens": 10**20}}, "recorded"),
+        }
+        good = {1: {"messages": [ASKED, ANSWER]}, 4: {"messages": [MORE, LAST]}}
+        lines = {n: line for n, (line, _) in bad.items()} | good
+        result = take(folder, *(lines[n] for n in sorted(lines)))
+        assert (result["turns"], result["rejected"]) == (2, len(bad))
+        rejects = [json.loads(line) for line in Path(result["rejects"]).read_text().splitlines()]
+        assert sorted(r["line"] for r in rejects) == list(bad)
+        for reject in rejects:
+            line, reason = bad[reject["line"]]
+            assert reason in reject["reason"]
+            if not isinstance(line, bytes):
+                assert json.loads(reject["text"]) == line
+        assert in_order(exported(folder)) == in_order(list(good.values()))
+
+    def test_leaves_no_old_rejects_behind(self, folder: DataFolder) -> None:
+        rejects = Path(take(folder, b"{")["rejects"])
+        assert take(folder, {"messages": [ASKED, ANSWER]})["rejected"] == 0
+        assert not rejects.exists()
+
+    def test_of_an_array_says_how_to_make_lines_of_it(self, folder: DataFolder) -> None:
+        path = write(folder, [{"messages": [ASKED]}])
+        result = coe_records(folder, "import", str(path), "--group", "research")
+        assert isinstance(result.exception, InvalidField)
+        assert "jq" in str(result.exception)
+
+    def test_makes_nothing_up(self, folder: DataFolder) -> None:
+        take(folder, {"messages": [ASKED, ANSWER]}, {"messages": [MORE]})
+        answered, unanswered = turns(folder)
+        assert answered.attempts == unanswered.attempts == ()
+        assert answered.provenance is not None
+        assert answered.provenance.at is None
+        assert answered.outcome.status == "success"
+        assert unanswered.outcome.status == "cancelled"
+
+
+class TestCalls:
+    @pytest.mark.parametrize(
+        ("row", "form"), [(LITELLM, "litellm"), (LANGFUSE, "langfuse")], ids=["litellm", "langfuse"]
+    )
+    def test_keep_what_they_used_and_cost(self, folder: DataFolder, row: Any, form: str) -> None:
+        assert take(folder, row)["turns"] == 1
+        (turn,) = turns(folder)
+        assert turn.provenance is not None
+        assert turn.provenance.format == form
+        assert [m.content for m in turn.messages] == ["서울의 날씨는?", "Mild."]
+        (attempt,) = turn.attempts
+        assert attempt.cost_usd == Decimal("0.00125")
+        cached = 4 if form == "langfuse" else 0
+        assert attempt.usage == Usage(input_tokens=12, output_tokens=3, cached_input_tokens=cached)
+        assert (attempt.name, attempt.duration_s) == ("gpt-4o-mini", 2.5)
+        assert turn.started_at.isoformat() == "2026-10-01T09:00:00+00:00"
+        (line,) = exported(folder)
+        assert (line["cost_usd"], line["usage"]["prompt_tokens"]) == ("0.00125", 12)
+
+    @pytest.mark.parametrize("row", [LITELLM, LANGFUSE], ids=["litellm", "langfuse"])
+    def test_go_on_with_their_conversation(self, folder: DataFolder, row: Any) -> None:
+        ids = {"request_id": "r2"} if "request_id" in row else {"id": "o2"}
+        asked = {"messages" if "request_id" in row else "input": [ASKED, ANSWER, MORE]}
+        answer = {"response" if "request_id" in row else "output": LAST}
+        take(folder, row, row | ids | asked | answer)
+        first, second = turns(folder)
+        assert (second.follows, second.session) == (first.id, first.session)
+        assert [m.content for m in second.new_messages] == [MORE["content"]]
+        (line,) = exported(folder)
+        assert [m["content"] for m in line["messages"]] == [
+            each["content"] for each in (ASKED, ANSWER, MORE, LAST)
+        ]
+
+    def test_without_what_came_before_are_whole(self, folder: DataFolder) -> None:
+        take(folder, LITELLM | {"messages": [ASKED, ANSWER, MORE], "response": "Rain."})
+        (turn,) = turns(folder)
+        assert len(turn.new_messages) == 3
+        assert turn.follows is None
+
+    def test_failed_ones_are_failures(self, folder: DataFolder) -> None:
+        take(folder, LITELLM | {"status": "failure"}, LANGFUSE | {"level": "ERROR"})
+        assert {turn.outcome.status for turn in turns(folder)} == {"failed"}
+
+    @pytest.mark.parametrize(
+        ("row", "reason"),
+        [
+            (LITELLM | {"messages": {}, "proxy_server_request": {}}, "store_prompts"),
+            (LITELLM | {"call_type": "aembedding"}, "aembedding"),
+            (LANGFUSE | {"type": "SPAN"}, "SPAN"),
+            (LANGFUSE | {"input": None}, "no messages"),
+            (LANGFUSE | {"startTime": "yesterday"}, "yesterday"),
+            (LITELLM | {"spend": "much"}, "decimal"),
+        ],
+    )
+    def test_that_cannot_be_read_say_why(self, folder: DataFolder, row: Any, reason: str) -> None:
+        result = take(folder, row)
+        assert (result["turns"], result["rejected"]) == (0, 1)
+        assert reason in Path(result["rejects"]).read_text()
+
+    def test_of_the_export_to_blob_storage_read_alike(self) -> None:
+        snake = {
+            "".join(f"_{c.lower()}" if c.isupper() else c for c in name): value
+            for name, value in LANGFUSE.items()
+        } | {"start_time": "2026-10-01 09:00:00.000000", "provided_model_name": "gpt-4o-mini"}
+        assert read(encode(snake)) == read(encode(LANGFUSE))
+
+
+class TestExport:
+    def test_gives_the_log_s_own_lines(
+        self, folder: DataFolder, open_writer: Open, make_turn: MakeTurn
+    ) -> None:
+        made = [make_turn(n, group=group) for n, group in enumerate(["research", "support"] * 2)]
+        said = Feedback(
+            id="f1", turn_id=made[0].id, group="research", rating=1, actor="k", at=EPOCH
+        )
+        writer = open_writer(folder)
+        writer.commit([Draft.of(record) for record in (*made, said)])
+        writer.close()
+        lines = exported(folder, "--format", "envelope", "--group", "research")
+        assert [line["body"]["id"] for line in lines] == [made[0].id, made[2].id, "f1"]
+        raw = (folder.events / "2026-11-01/interactions.jsonl").read_bytes()
+        path = folder.path / "out.jsonl"
+        coe_records(folder, "export", str(path), "--format", "envelope")
+        assert sorted(path.read_bytes().splitlines()) == sorted(raw.splitlines())
+
+    def test_keeps_to_its_window(
+        self, folder: DataFolder, open_writer: Open, make_turn: MakeTurn
+    ) -> None:
+        writer = open_writer(folder)
+        made = [
+            make_turn(n, started_at=EPOCH.replace(day=n + 1), answer=(assistant(f"{n}"),))
+            for n in range(4)
+        ]
+        writer.commit([Draft.of(turn) for turn in made])
+        writer.close()
+        window = ("--since", "2026-11-02", "--until", "2026-11-04T09:00:00")
+        kept = [line["messages"][-1]["content"] for line in exported(folder, *window)]
+        assert kept == [str(n) for n in range(4) if n in (1, 2)]
+
+    def test_gives_each_fork_whole(
+        self, folder: DataFolder, open_writer: Open, make_turn: MakeTurn
+    ) -> None:
+        first = make_turn(0)
+        forks = [
+            make_turn(n, follows=first.id, new_messages=(user(f"q{n}"),), answer=(assistant("a"),))
+            for n in (1, 2)
+        ]
+        writer = open_writer(folder)
+        writer.commit([Draft.of(turn) for turn in (first, *forks)])
+        writer.close()
+        lines = exported(folder)
+        assert [[m["content"] for m in line["messages"]][2] for line in lines] == ["q1", "q2"]
+        assert all(len(line["messages"]) == 4 for line in lines)
