@@ -16,7 +16,7 @@ import click
 from attrs import define, evolve, field, frozen
 
 from coe_core import contract, service
-from coe_core.application import Application, PluginProblem, PluginReport, Stage
+from coe_core.application import AUTO, Application, PluginProblem, PluginReport, Stage
 from coe_core.error import CoeError, InvalidField, MissingService, SettingsError
 from coe_core.http import HttpRoute
 from coe_core.model import Model
@@ -283,6 +283,12 @@ class Composition:
         self, alias: str, table: ModelTable, providers: Mapping[str, contract.ModelProvider]
     ) -> Model:
         path = f"models.{alias}"
+        if alias == AUTO:
+            raise SettingsError(
+                f"[{path}] takes the name by which clients leave the choice to CoE; name it "
+                "otherwise",
+                where=self.settings.where(f"{path}.provider"),
+            )
         if table.provider not in providers:
             hint = nearest(table.provider, providers)
             raise SettingsError(

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import attrs
 from attrs import field, frozen
-from attrs.validators import ge
+from attrs.validators import ge, optional
 
 from coe_core.codec import converter, shape_errors
 from coe_core.error import SettingsError
@@ -25,6 +25,7 @@ from coe_core.message import Json
 from coe_core.model import Capability, Price
 
 T = TypeVar("T")
+ZERO = Decimal(0)
 ENVIRONMENT_PREFIX = "COE_"
 LONGEST_NAME = 200
 """What a name has beyond this is not compared: it comes from a client, and may be megabytes."""
@@ -96,11 +97,11 @@ class RoutingTable:
 class GroupTable:
     """`[groups.NAME]`: what a group may spend and use."""
 
-    budget_usd_month: Decimal | None = None
+    budget_usd_month: Decimal | None = field(default=None, validator=optional(ge(ZERO)))
     """US dollars per calendar month, UTC; none means no limit."""
-    rpm: int | None = None
+    rpm: int | None = field(default=None, validator=optional(ge(1)))
     """Requests per minute."""
-    tpm: int | None = None
+    tpm: int | None = field(default=None, validator=optional(ge(1)))
     """Tokens per minute, input and output."""
     models: tuple[str, ...] | None = None
     """The aliases that the group may use; none means all."""
@@ -114,11 +115,11 @@ class GroupTable:
 class PriceTable:
     """`[models.ALIAS.price]`: US dollars per million tokens."""
 
-    input: Decimal
+    input: Decimal = field(validator=ge(ZERO))
     """Of what the model reads."""
-    output: Decimal = Decimal(0)
+    output: Decimal = field(default=ZERO, validator=ge(ZERO))
     """Of what the model writes."""
-    cached_input: Decimal | None = None
+    cached_input: Decimal | None = field(default=None, validator=optional(ge(ZERO)))
     """Of what the upstream reads from its cache; the same as `input` if left out."""
 
     def price(self) -> Price:
@@ -211,7 +212,7 @@ def structure_table(cls: type[T], table: Mapping[str, Any], path: str, settings:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a mark
     except UnicodeDecodeError as error:
         msg = f"the file is not UTF-8 text: {error.reason} at byte {error.start}"
         raise SettingsError(msg, where=str(path)) from error

@@ -85,7 +85,7 @@ def _hidden(frame: Frame) -> str:
     except CoeError as error:
         return f"The plugins' commands are missing: {error.message}."
     reasons = [f"switched off: {', '.join(plugins.disabled)}"] if plugins.disabled else []
-    reasons += [f"{len(plugins.problems)} problem(s)"] if plugins.problems else []
+    reasons += [f"{problem.plugin}: {problem.text}" for problem in plugins.problems]
     why = f"Some commands may be missing ({'; '.join(reasons)}): see `coe plugins`."
     return why if reasons else ""
 

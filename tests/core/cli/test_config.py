@@ -108,6 +108,28 @@ def test_every_mistake_of_plugins_and_providers_is_named_with_its_line(coe: Coe)
         assert mistake in checked.err
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        '[models.auto]\nprovider = "parrot"\n',
+        "[groups.team]\nbudget_usd_month = -1\n",
+        "[groups.team]\nrpm = 0\n",
+        "[groups.team]\ntpm = -5\n",
+        '[models.mine]\nprovider = "parrot"\nprice = { input = 1, output = -1 }\n',
+    ],
+)
+def test_what_no_deployment_can_mean_is_refused(coe: Coe, settings: str) -> None:
+    checked = coe("config", "validate", settings='[routing]\ndefault = "parrot"\n' + settings)
+    assert checked.code == 1
+    assert checked.err.startswith("coe.toml:")
+    assert len(checked.err.splitlines()) == 1
+
+
+def test_a_mark_of_byte_order_is_no_part_of_the_settings(coe: Coe) -> None:
+    settings = '\ufeff[routing]\ndefault = "parrot"\n'
+    assert coe("config", "validate", settings=settings).code == 0
+
+
 def test_a_providers_own_keys_are_checked(coe: Coe) -> None:
     settings = BROKEN_PLUGINS.replace("greting", "greeting").replace("in the open", "env:X")
     checked = coe("config", "validate", settings=settings)

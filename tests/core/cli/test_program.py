@@ -91,6 +91,13 @@ def test_an_unknown_command_is_one_line_with_the_nearest(coe: Coe) -> None:
     assert len(printed.err.splitlines()) == 1
 
 
+def test_a_command_that_a_problem_hides_names_the_problem(coe: Coe) -> None:
+    printed = coe("greet", settings='[plugins.parrot]\ngreting = "hi"\n')
+    assert printed.code == 2
+    assert "no key 'greting'; did you mean 'greeting'?" in printed.err
+    assert len(printed.err.splitlines()) == 1
+
+
 def test_broken_settings_leave_help_doctor_and_config(coe: Coe) -> None:
     printed = coe("--help", settings="[coe\n")
     assert printed.code == 0
