@@ -45,10 +45,10 @@ _SETTLED = _insert(table.attempts, "OR IGNORE")
 _MARK = _insert(table.segments, "OR REPLACE")
 _KNOWN = """
     SELECT id, segment, offset_bytes, length_bytes, sha256
-    FROM interactions WHERE id IN (SELECT value FROM json_each(?1))
+    FROM interactions WHERE id IN (SELECT value FROM json_each(:ids))
     UNION ALL
     SELECT id, segment, offset_bytes, length_bytes, sha256
-    FROM feedback WHERE id IN (SELECT value FROM json_each(?1))
+    FROM feedback WHERE id IN (SELECT value FROM json_each(:ids))
 """
 _OPEN = """
     SELECT value FROM json_each(?)
@@ -127,7 +127,7 @@ class Projection:
 
     def known(self, ids: Sequence[str]) -> dict[str, Pointer]:
         """Return the pointers of those turns, and of that feedback, that are recorded already."""
-        found = self._execute(_KNOWN, [json_list(ids)])
+        found = self._execute(_KNOWN, {"ids": json_list(ids)})
         return {
             id_: Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
             for id_, segment, offset, length, sha256 in found
