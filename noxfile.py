@@ -9,9 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 import venv
 from pathlib import Path
+
+if sys.version_info < (3, 11):  # noqa: UP036 this is where a person with an older one is told
+    sys.exit("CoE needs Python 3.11, 3.12 or 3.13: run this file with one of them")
+import tomllib
 
 ROOT = Path(__file__).resolve().parent
 TOOLS = ROOT / ".nox" / "tools"
@@ -44,8 +47,10 @@ def tool(name: str) -> str:
     if not holds(stamp, state):
         print("Making an environment for nox and uv", file=sys.stderr)
         venv.create(TOOLS, clear=True, symlinks=os.name != "nt", with_pip=True)
-        pip = [TOOLS / BIN / "python", "-m", "pip", "install", "--disable-pip-version-check", "-qq"]
-        subprocess.run([*pip, "--require-hashes", "-r", locked("nox")], check=True)
+        pip = [TOOLS / BIN / "python", "-m", "pip", "install", "--disable-pip-version-check", "-q"]
+        made = subprocess.run([*pip, "--require-hashes", "-r", locked("nox")], check=False)
+        if made.returncode:  # and pip has said why
+            sys.exit(made.returncode)
         stamp.write_text(state, encoding="utf-8")
     return str(TOOLS / BIN / name)
 

@@ -59,6 +59,15 @@ class TestLock:
         assert all("--hash=sha256:" in pin for pin in pins)
 
 
+def test_an_older_python_is_told_so_in_one_line() -> None:
+    script = "import runpy, sys; sys.version_info = (3, 10, 13); runpy.run_path('noxfile.py')"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "CoE needs Python 3.11, 3.12 or 3.13: run this file with one of them\n"
+
+
 def test_dev_lock_agrees_with_the_standard_one() -> None:
     def pins(name: str) -> set[str]:
         return set(re.findall(r"(?m)^\w\S+==[^\\]+", LOCKS[name]))
