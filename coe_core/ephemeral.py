@@ -13,11 +13,11 @@ from coe_core.error import Unavailable
 from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent
 from coe_core.message import Message
-from coe_core.record import Interaction, Pointer, Record
+from coe_core.record import Feedback, Interaction, Pointer, Record
 from coe_core.service import History
 
 KEPT_TURNS = 10_000
-"""The oldest turns beyond this are forgotten even while the process lives."""
+"""The oldest turns beyond this are forgotten even while the process lives; so is feedback."""
 
 
 @frozen
@@ -45,15 +45,20 @@ class EphemeralRecords:
     _turns: dict[tuple[str, TurnId], Interaction] = field(factory=dict, init=False)
     _heads: dict[tuple[str, SessionId], TurnId] = field(factory=dict, init=False)
     _conversations: dict[tuple[str, str], TurnId] = field(factory=dict, init=False)
+    _feedback: dict[str, Feedback] = field(factory=dict, init=False)
 
     async def append(self, record: Record) -> Pointer:
-        """Keep a turn; other records are not kept."""
+        """Keep a turn, or feedback on one; other records are not kept."""
         if isinstance(record, Interaction):
             self._turns[record.group, record.id] = record
             self._heads[record.group, record.session] = record.id
             self._conversations[record.group, record.conversation] = record.id
             if len(self._turns) > KEPT_TURNS:
                 self._forget(next(iter(self._turns.values())))
+        elif isinstance(record, Feedback):
+            self._feedback[record.id] = record
+            if len(self._feedback) > KEPT_TURNS:
+                del self._feedback[next(iter(self._feedback))]
         return Pointer(segment="memory", offset=0, length=0, sha256="")
 
     def intend(self, intent: Intent) -> None:
@@ -68,10 +73,16 @@ class EphemeralRecords:
     ) -> AsyncIterator[Interaction]:
         """Iterate over turns by start."""
         for turn in sorted(self._turns.values(), key=lambda turn: (turn.started_at, turn.id)):
-            late_enough = since is None or since <= turn.started_at
-            early_enough = until is None or turn.started_at < until
-            if late_enough and early_enough and group in (None, turn.group):
+            if _within(turn.started_at, since, until) and group in (None, turn.group):
                 yield turn
+
+    async def feedback(
+        self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[Feedback]:
+        """Iterate over feedback by when it was given."""
+        for said in sorted(self._feedback.values(), key=lambda said: (said.at, said.id)):
+            if _within(said.at, since, until) and group in (None, said.group):
+                yield said
 
     async def head(self, group: str, session_id: SessionId) -> TurnId | None:
         """Return the newest turn of a session."""
@@ -96,3 +107,7 @@ class EphemeralRecords:
         if self._heads.get((turn.group, turn.session)) == turn.id:
             del self._heads[turn.group, turn.session]
         self._conversations.pop((turn.group, turn.conversation), None)
+
+
+def _within(at: datetime, since: datetime | None, until: datetime | None) -> bool:
+    return (since is None or since <= at) and (until is None or at < until)

@@ -20,7 +20,7 @@ from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent, Purpose
 from coe_core.message import Json, Message
 from coe_core.model import Chunk, Vectors
-from coe_core.record import Interaction, Pointer, Record
+from coe_core.record import Feedback, Interaction, Pointer, Record
 from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.turn import Passage, Turn
 
@@ -81,6 +81,16 @@ class RecordReader(Protocol):
         """Iterate over turns by start, oldest first; `since` <= start < `until`.
 
         `group` None reads every group: for operators' reports and jobs only.
+        """
+        ...
+
+    def feedback(
+        self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[Feedback]:
+        """Iterate over feedback by when it was given, oldest first; `since` <= at < `until`.
+
+        Nobody speaks of a turn before it began: all that was ever said of the turns of a window is
+        found from the window's own `since`. `group` None reads every group, as above.
         """
         ...
 

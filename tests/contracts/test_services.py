@@ -135,7 +135,33 @@ def test_record_reader() -> None:
         await asyncio.sleep(0.001)
         return await EphemeralRecords.append(self, record)
 
+    async def latest_first(self: Any, group: Any, **window: Any) -> Any:
+        for said in reversed([f async for f in EphemeralRecords.feedback(self, group, **window)]):
+            yield said
+
+    async def anybody_s_feedback(self: Any, group: Any, **window: Any) -> Any:
+        async for said in EphemeralRecords.feedback(self, None, **window):
+            yield said
+
+    async def unrated(self: Any, group: Any, **window: Any) -> Any:
+        async for said in EphemeralRecords.feedback(self, group, **window):
+            yield evolve(said, label="unrated")
+
+    async def of_any_time(self: Any, group: Any, **_: Any) -> Any:
+        async for said in EphemeralRecords.feedback(self, group):
+            yield said
+
+    async def until_any_time(self: Any, group: Any, *, since: Any = None, **_: Any) -> Any:
+        async for said in EphemeralRecords.feedback(self, group, since=since):
+            yield said
+
     with proving(RecordReaderContract, pair(), exempt=set()) as bug:
+        bug("test_lists_feedback", "oldest first", pair(feedback=latest_first))
+        bug("test_lists_feedback", "listed was []", pair(feedback=yields()))
+        bug("test_lists_feedback", "belongs {}", pair(feedback=anybody_s_feedback))
+        bug("test_lists_feedback", "unrated", pair(feedback=unrated))
+        bug("test_lists_a_window_of_feedback", "since <= at", pair(feedback=of_any_time))
+        bug("test_lists_a_window_of_feedback", "at < until", pair(feedback=until_any_time))
         bug("test_fulfils_the_contract", "no RecordReader", lambda: (EphemeralRecords(), object()))
         bug("test_reads_back_what_was_written", "read", pair(interaction=shortened))
         bug("test_keeps_groups_apart", "another group's turn", pair(interaction=anybody_s))

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent
 from coe_core.message import Message
-from coe_core.record import Interaction, Pointer, Record
+from coe_core.record import Feedback, Interaction, Pointer, Record
 from coe_core.service import Journal, RecordReader, SessionStore
 from coe_core.testing.contracts.component import ServiceContract, survives_cancellation, untouched
 from coe_core.testing.contracts.law import law
-from coe_core.testing.strategies import intents, interactions, records
+from coe_core.testing.strategies import feedbacks, intents, interactions, records
 
 Turns: TypeAlias = list[Interaction]
 
@@ -48,6 +48,14 @@ def one_session(draw: st.DrawFn) -> Turns:
             )
         )
     return linked
+
+
+@st.composite
+def opinions(draw: st.DrawFn) -> list[Feedback]:
+    """Feedback of two groups."""
+    groups = st.sampled_from(["research", "support"])
+    said = draw(st.lists(feedbacks(), min_size=2, max_size=4, unique_by=lambda said: said.id))
+    return [evolve(each, group=draw(groups)) for each in said]
 
 
 def _turn_id(turn: Interaction) -> TurnId:
@@ -153,6 +161,37 @@ class RecordReaderContract(ServiceContract[tuple[Journal, RecordReader]]):
         early = {turn.id async for turn in reader.interactions(None, until=edge)}
         assert late == {t.id for t in turns if t.started_at >= edge}, "since <= start"
         assert early == {t.id for t in turns if t.started_at < edge}, "start < until"
+
+    @law(opinions=opinions())
+    async def test_lists_feedback(
+        self, pair: tuple[Journal, RecordReader], opinions: list[Feedback]
+    ) -> None:
+        """Feedback comes back equal, oldest first, to its own group; None lists every group's."""
+        journal, reader = pair
+        for said in opinions:
+            await journal.append(said)
+        for group in (None, "research", "support", "another"):
+            listed = [said async for said in reader.feedback(group)]
+            times = [said.at for said in listed]
+            assert times == sorted(times), f"not oldest first: {times}"
+            wanted = {said.id: said for said in opinions if group in (None, said.group)}
+            assert {said.id: said for said in listed} == wanted, (
+                f"to {group} belongs {wanted!r}, listed was {listed!r}"
+            )
+
+    @law(opinions=opinions(), place=st.integers(0, 3))
+    async def test_lists_a_window_of_feedback(
+        self, pair: tuple[Journal, RecordReader], opinions: list[Feedback], place: int
+    ) -> None:
+        """`since` is within the window, `until` is not."""
+        journal, reader = pair
+        for said in opinions:
+            await journal.append(said)
+        edge: datetime = opinions[place % len(opinions)].at
+        late = {said.id async for said in reader.feedback(None, since=edge)}
+        early = {said.id async for said in reader.feedback(None, until=edge)}
+        assert late == {said.id for said in opinions if said.at >= edge}, "since <= at"
+        assert early == {said.id for said in opinions if said.at < edge}, "at < until"
 
     @law(turn=interactions(), steps=st.integers(0, 8))
     async def test_holds_whole_turns_or_none(

@@ -15,15 +15,16 @@ from coe_records.envelope import parse
 from coe_records.folder import DataFolder
 from coe_records.intent import COMPACT_BYTES, read_intents
 from coe_records.journal import GroupJournal
+from coe_records.reader import PAGE_RECORDS
 from coe_records.records import Records
 from coe_records.writer import Writer
 
 from coe_core.error import RecordDamaged, Unavailable
-from coe_core.identity import AttemptId, SessionId, TurnId
+from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
 from coe_core.ledger import Intent
 from coe_core.message import assistant, user
 from coe_core.model import Usage
-from coe_core.record import Interaction, StateChange
+from coe_core.record import Feedback, Interaction, StateChange
 from coe_core.testing.clock import EPOCH, ManualClock
 
 MakeTurn = Callable[..., Interaction]
@@ -238,6 +239,19 @@ async def test_history_costs_what_is_asked_for(records: Records, make_turn: Make
     whole = await records.history("research", turns[-1].id, limit=1000)
     assert len(whole.messages) == 600
     assert await records.history("support", turns[-1].id, limit=5) == evolve(history, messages=())
+
+
+async def test_lists_go_on_from_page_to_page(records: Records, make_turn: MakeTurn) -> None:
+    """Where a page ends between records of one time, too."""
+    turns = [make_turn(n // 7, attempts=0) for n in range(2 * PAGE_RECORDS + 5)]
+    said = [
+        Feedback(id=uuid7(), turn_id=t.id, group=t.group, rating=1, actor="k", at=t.started_at)
+        for t in turns
+    ]
+    await asyncio.gather(*(records.append(record) for record in (*turns, *said)))
+    assert [turn async for turn in records.interactions(None)] == turns
+    assert [each async for each in records.feedback("research")] == said
+    assert [each async for each in records.feedback("support")] == []
 
 
 async def test_circle_of_turns_has_an_end(records: Records, make_turn: MakeTurn) -> None:

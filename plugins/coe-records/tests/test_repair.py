@@ -16,6 +16,8 @@ from coe_records.audit import audit
 from coe_records.bit import LONGEST_BYTES, changed_bit
 from coe_records.command import records_command
 from coe_records.envelope import parse, seal
+from coe_records.exporting import Export
+from coe_records.extent import Extent
 from coe_records.folder import DataFolder
 from coe_records.log import Log
 from coe_records.reader import Reader
@@ -191,6 +193,8 @@ class TestLostLine:
             assert set(found.attempts) == set(turn.attempts)
             assert found.outcome == turn.outcome
         await reader.close()
+        exported = list(Export(folder, Extent()).conversations())
+        assert len(exported) == len(turns)
 
     @pytest.mark.parametrize("what", ["line", "end", "segment"])
     def test_is_in_the_log_from_then_on(

@@ -4,41 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 from attrs import frozen
 from sqlalchemy import ColumnElement, Connection, Select, exists, select
 
-from coe_core.codec import decode, encode, rfc3339, structure, unstructure
+from coe_core.codec import encode, rfc3339, structure, unstructure
 from coe_core.ledger import Ledger
 from coe_core.record import Interaction, Pointer
 from coe_records.database import reading_engine
+from coe_records.extent import Extent
 from coe_records.folder import DataFolder
 from coe_records.log import Log
-from coe_records.reader import conversation, message
+from coe_records.reader import conversation, message, told
 from coe_records.table import feedback, interactions
 
 WHOLE = 1 << 31
 """More messages than any conversation has."""
-
-
-@frozen(kw_only=True)
-class Extent:
-    """What is exported: turns of a group, or of all, that began in a window."""
-
-    group: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def holds(self, table: Any, at: ColumnElement[str]) -> Iterator[ColumnElement[bool]]:
-        """Yield the conditions."""
-        if self.group is not None:
-            yield table.c.group_name == self.group
-        if self.since is not None:
-            yield at >= rfc3339(self.since)
-        if self.until is not None:
-            yield at < rfc3339(self.until)
 
 
 @frozen
@@ -74,7 +56,7 @@ class Export:
             yield self._log.read(_pointer(row)).raw
 
     def _conversation(self, connection: Connection, row: Mapping[Any, Any]) -> dict[str, Any]:
-        turn = structure(decode(self._log.read(_pointer(row)).body), Interaction)
+        turn = structure(told(self._log.read(_pointer(row))), Interaction)
         newest_first = connection.execute(conversation(turn.group, turn.id, WHOLE)).all()
         line = {
             "messages": [unstructure(message(*said)) for said in reversed(newest_first)],

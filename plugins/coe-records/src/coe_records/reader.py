@@ -1,4 +1,4 @@
-"""Reads turns and conversations back, each query within one group."""
+"""Reads turns, conversations and feedback back, each query within one group."""
 
 from __future__ import annotations
 
@@ -9,31 +9,26 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from attrs import define, field
-from sqlalchemy import Connection, Engine, Select, exists, func, literal, select, tuple_
+from sqlalchemy import Column, Connection, Engine, Select, exists, func, literal, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
 from coe_core.codec import decode, rfc3339, structure
 from coe_core.error import Unavailable
 from coe_core.identity import SessionId, TurnId
 from coe_core.message import Message
-from coe_core.record import Interaction, Pointer
+from coe_core.record import Feedback, Interaction, Pointer
 from coe_core.service import History
 from coe_records.database import reading_engine
+from coe_records.envelope import Line
+from coe_records.extent import Extent
 from coe_records.folder import DataFolder
 from coe_records.log import Log
 from coe_records.row import conversation_key
-from coe_records.table import chat_messages, interactions
+from coe_records.table import chat_messages, feedback, interactions
 
 T = TypeVar("T")
 
-PAGE_TURNS = 200
-
-PLACE = (
-    interactions.c.segment,
-    interactions.c.offset_bytes,
-    interactions.c.length_bytes,
-    interactions.c.sha256,
-)
+PAGE_RECORDS = 200
 
 
 @define(eq=False)
@@ -61,27 +56,22 @@ class Reader:
 
     async def interaction(self, group: str, turn_id: TurnId) -> Interaction | None:
         """Return a turn of the group, read from the log."""
-        query = select(*PLACE).where(interactions.c.id == turn_id, _of(group))
-        return await self._run(lambda connection: next(self._turns(connection, query), None))
+        query = select(*place(interactions)).where(interactions.c.id == turn_id, _of(group))
+        return await self._run(lambda c: next(self._records(c, query, Interaction), None))
 
-    async def interactions(
+    def interactions(
         self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
     ) -> AsyncIterator[Interaction]:
         """Iterate over turns by start, some hundred at a time."""
-        at, turn_id = interactions.c.started_at, interactions.c.id
-        query = select(*PLACE).order_by(at, turn_id).limit(PAGE_TURNS)
-        if group is not None:
-            query = query.where(_of(group))
-        if since is not None:
-            query = query.where(at >= rfc3339(since))
-        if until is not None:
-            query = query.where(at < rfc3339(until))
-        page = await self._page(query)
-        while page:
-            for turn in page:
-                yield turn
-            last = (rfc3339(page[-1].started_at), page[-1].id)
-            page = await self._page(query.where(tuple_(at, turn_id) > last))
+        extent = Extent(group=group, since=since, until=until)
+        return self._listed(Interaction, extent, interactions.c.started_at)
+
+    def feedback(
+        self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[Feedback]:
+        """Iterate over feedback by when it was given, some hundred at a time."""
+        extent = Extent(group=group, since=since, until=until)
+        return self._listed(Feedback, extent, feedback.c.at)
 
     async def head(self, group: str, session_id: SessionId) -> TurnId | None:
         """Return the newest turn of a session: of those that no other of it follows, the one that
@@ -104,13 +94,13 @@ class Reader:
     async def find(self, group: str, conversation: str) -> Interaction | None:
         """Return the newest turn whose conversation has that digest."""
         query = (
-            select(*PLACE)
+            select(*place(interactions))
             .where(interactions.c.conversation_key == conversation_key(conversation), _of(group))
             .order_by(interactions.c.started_at.desc(), interactions.c.id.desc())
         )
 
         def search(connection: Connection) -> Interaction | None:
-            turns = self._turns(connection, query)
+            turns = self._records(connection, query, Interaction)
             return next((turn for turn in turns if turn.conversation == conversation), None)
 
         return await self._run(search)
@@ -125,17 +115,30 @@ class Reader:
         newest_first = [message(*row) for row in rows]
         return History(messages=tuple(reversed(newest_first)))
 
-    async def _page(self, query: Select[Any]) -> Sequence[Interaction]:
-        return await self._run(lambda connection: list(self._turns(connection, query)))
+    async def _listed(self, kind: type[T], extent: Extent, at: Column[str]) -> AsyncIterator[T]:
+        """Page through a table by a time, whose column is called as the record's field is."""
+        table = at.table
+        query = (
+            select(*place(table))
+            .where(*extent.holds(table, at))
+            .order_by(at, table.c.id)
+            .limit(PAGE_RECORDS)
+        )
+        page = await self._page(query, kind)
+        while page:
+            for record in page:
+                yield record
+            last: Any = page[-1]
+            newest = (rfc3339(getattr(last, at.name)), last.id)
+            page = await self._page(query.where(tuple_(at, table.c.id) > newest), kind)
 
-    def _turns(self, connection: Connection, query: Select[Any]) -> Iterator[Interaction]:
+    async def _page(self, query: Select[Any], kind: type[T]) -> Sequence[T]:
+        return await self._run(lambda connection: list(self._records(connection, query, kind)))
+
+    def _records(self, connection: Connection, query: Select[Any], kind: type[T]) -> Iterator[T]:
         for segment, offset, length, sha256 in connection.execute(query):
             pointer = Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
-            line = self._log.read(pointer)
-            body = decode(line.body)
-            yield structure(
-                body["restored"]["interaction"] if line.kind == "repair" else body, Interaction
-            )
+            yield structure(told(self._log.read(pointer)), kind)
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
         loop = asyncio.get_running_loop()
@@ -148,6 +151,20 @@ class Reader:
         except DBAPIError as error:
             text = f"the database {self._folder.database} cannot be read: {error.orig}"
             raise Unavailable(text, retry_after_s=5) from error
+
+
+def place(table: Any) -> tuple[Column[Any], ...]:
+    """Return the columns of a table that are the pointer."""
+    return table.c.segment, table.c.offset_bytes, table.c.length_bytes, table.c.sha256
+
+
+def told(line: Line) -> Any:
+    """Return the body of the record that a line tells of: its own, or that which it restores."""
+    body = decode(line.body)
+    if line.kind != "repair":
+        return body
+    (restored,) = body["restored"].values()
+    return restored
 
 
 def _of(group: str) -> Any:

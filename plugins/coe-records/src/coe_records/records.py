@@ -11,7 +11,7 @@ from attrs import define, field
 
 from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent
-from coe_core.record import Interaction, Pointer, Record
+from coe_core.record import Feedback, Interaction, Pointer, Record
 from coe_core.service import Clock, History
 from coe_records.folder import DataFolder
 
@@ -70,6 +70,12 @@ class Records:
     ) -> AsyncIterator[Interaction]:
         """Iterate over turns."""
         return self._reader.interactions(group, since=since, until=until)
+
+    def feedback(
+        self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
+    ) -> AsyncIterator[Feedback]:
+        """Iterate over feedback."""
+        return self._reader.feedback(group, since=since, until=until)
 
     async def head(self, group: str, session_id: SessionId) -> TurnId | None:
         """Return the newest turn of a session."""

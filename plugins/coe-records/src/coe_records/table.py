@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration, so that a start need not load Alembic to find that none is due."""
 
 VERSION_TABLE = "records_version"
@@ -137,6 +137,7 @@ feedback = Table(
     Column("at", String, nullable=False),
     *_pointer(),
     Index("feedback_turn", "turn_id", "group_name"),
+    Index("feedback_at", "at", "id", "group_name"),
     sqlite_with_rowid=False,
 )
 

@@ -17,7 +17,7 @@ from coe_records.folder import DataFolder
 
 if TYPE_CHECKING:
     from coe_core.service import Clock
-    from coe_records.exporting import Extent
+    from coe_records.extent import Extent
     from coe_records.writer import Writer
 
 SEGMENT_BYTES = 256 << 20
@@ -98,7 +98,7 @@ def export(
     cost are those of that turn. As `envelope`, one line is one turn, or one piece of feedback, as
     the log has it. The server may be running.
     """
-    from coe_records.exporting import Extent
+    from coe_records.extent import Extent
 
     extent = Extent(group=group, since=_aware(since), until=_aware(until))
     count = 0
