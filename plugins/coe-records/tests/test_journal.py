@@ -249,6 +249,8 @@ async def test_lists_go_on_from_page_to_page(records: Records, make_turn: MakeTu
         for t in turns
     ]
     await asyncio.gather(*(records.append(record) for record in (*turns, *said)))
+    turns.sort(key=lambda turn: (turn.started_at, turn.id))
+    said.sort(key=lambda each: (each.at, each.id))
     assert [turn async for turn in records.interactions(None)] == turns
     assert [each async for each in records.feedback("research")] == said
     assert [each async for each in records.feedback("support")] == []
