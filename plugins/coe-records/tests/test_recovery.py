@@ -199,6 +199,46 @@ def test_lines_that_could_not_be_taken_back_do_not_count(
     assert (audit(folder).records, audit(folder).faults) == (2, ())
 
 
+LAST = "writer = 'w1' AND last_seq = 8"
+BEFORE = "writer = 'w1' AND last_seq < 8"
+DAMAGED_MARKS = {
+    "head": f"UPDATE segments SET head = 'x' || head WHERE {LAST}",
+    "last_seq": f"UPDATE segments SET last_seq = 9 WHERE {LAST}",
+    "a smaller last_seq": f"UPDATE segments SET last_seq = 0 WHERE {LAST}",
+    "a greater last_seq, before": f"UPDATE segments SET last_seq = 16 WHERE {BEFORE}",
+    "first_seq": f"UPDATE segments SET first_seq = 0 WHERE {LAST}",
+    "end_bytes": f"UPDATE segments SET end_bytes = end_bytes - 1 WHERE {LAST}",
+    "a greater end_bytes": f"UPDATE segments SET end_bytes = end_bytes + 1 WHERE {LAST}",
+    "path": f"UPDATE segments SET path = 'x' WHERE {LAST}",
+    "writer": f"UPDATE segments SET writer = 'w3' WHERE {LAST}",
+    "another's writer": "UPDATE segments SET writer = 'w1', last_seq = 99 WHERE writer = 'w2'",
+    "all": "DELETE FROM segments",
+}
+
+
+@pytest.mark.parametrize("row", DAMAGED_MARKS)
+def test_damaged_row_does_not_fork_the_chain(
+    folder: DataFolder, open_writer: Open, make_turn: MakeTurn, sql: sqlite3.Connection, row: str
+) -> None:
+    first, second = open_writer(folder, segment_bytes=3000), open_writer(folder)
+    for number in range(0, 8, 2):
+        first.commit([Draft.of(make_turn(n)) for n in (number, number + 1)])
+        second.commit([Draft.of(make_turn(n)) for n in (10, 11)])
+    first.close()
+    second.close()
+    assert sql.execute(DAMAGED_MARKS[row]).rowcount > 0
+    for _ in range(2):
+        writer = open_writer(folder, segment_bytes=3000)
+        writer.commit([Draft.of(make_turn(20))])
+        writer.close()
+    faults = audit(folder).faults
+    assert not [fault for fault in faults if fault.kind in ("broken_chain", "torn", "damaged")]
+    log = Log(folder.events)
+    lines = [entry.line for path in log.segments() for entry in log.entries(path)]
+    places = [(line.writer, line.seq) for line in lines if line]
+    assert len(places) == len(set(places)) == 18
+
+
 class TestIntents:
     @pytest.fixture
     def die_in_an_attempt(

@@ -29,7 +29,7 @@ from coe_core.cli import Frame
 from coe_core.clock import SystemClock
 from coe_core.identity import AttemptId
 from coe_core.ledger import Intent
-from coe_core.record import Interaction, StateChange
+from coe_core.record import Feedback, Interaction, StateChange
 from coe_core.testing.clock import EPOCH, ManualClock
 
 Open = Callable[..., Writer]
@@ -178,11 +178,12 @@ class TestLostLine:
         before = tables(folder)
         lose(what)
         assert "dangling" in kinds(folder)
-        repaired = mend(folder)
-        assert {fault.kind for fault in repaired.left} <= {
-            *("damaged", "torn", "lost", "broken_chain", "altered")
+        assert mend(folder).left == ()
+        report = audit(folder)
+        assert report.faults == ()
+        assert {fault.kind for fault in report.restored} <= {
+            *("damaged", "torn", "lost", "broken_chain")
         }
-        assert "dangling" not in kinds(folder)
         assert without_pointers(tables(folder)) == without_pointers(before)
         reader = Reader(folder)
         await reader.open()
@@ -225,11 +226,45 @@ class TestLostLine:
         self, folder: DataFolder, lose: Callable[[str], None], what: str
     ) -> None:
         lose(what)
-        left = mend(folder).left
+        mend(folder)
         before = content(folder)
-        again = mend(folder)
-        assert (again.steps, again.left) == ((), left)
+        assert mend(folder) == Repaired(found=(), steps=(), left=())
         assert content(folder) == before
+
+    @pytest.mark.parametrize("what", ["line", "end", "segment"])
+    def test_is_over_for_verify_when_the_chain_goes_on(
+        self,
+        folder: DataFolder,
+        lose: Callable[[str], None],
+        open_writer: Open,
+        make_turn: MakeTurn,
+        what: str,
+    ) -> None:
+        """Elsewhere, where what is lost was the end of the chain."""
+        lose(what)
+        writer = open_writer(folder, segment_bytes=1000)
+        for number in (20, 21):
+            writer.commit([Draft.of(make_turn(number))])
+        writer.close()
+        assert mend(folder).left == ()
+        assert audit(folder).restored != ()
+
+    def test_of_feedback_is_restored(
+        self, folder: DataFolder, open_writer: Open, make_turn: MakeTurn, tables: Tables
+    ) -> None:
+        turn, writer = make_turn(), open_writer(folder)
+        said = Feedback(
+            id="f1", turn_id=turn.id, group="research", rating=-1, text="아니", actor="me", at=EPOCH
+        )
+        writer.commit([Draft.of(turn), Draft.of(said)])
+        writer.close()
+        before = tables(folder)
+        path = folder.events / SEALED
+        raw = path.read_bytes()
+        at = raw.index(b'"id":"f1"')
+        path.write_bytes(raw[:at] + b"\0" * 9 + raw[at + 9 :])
+        assert mend(folder).left == ()
+        assert without_pointers(tables(folder)) == without_pointers(before)
 
     def test_of_a_settlement_is_restored(
         self, folder: DataFolder, open_writer: Open, crash: Callable[[Writer], None], tables: Tables
@@ -253,6 +288,22 @@ class TestLostLine:
         mend(folder)
         assert without_pointers(tables(folder)) == without_pointers(before)
         assert "dangling" not in kinds(folder)
+
+
+@pytest.mark.usefixtures("turns")
+def test_line_that_nothing_restores_is_named_beside_one_that_is_restored(
+    folder: DataFolder,
+) -> None:
+    """The tables know nothing of a state change."""
+    path = folder.events / SEALED
+    raw = path.read_bytes().replace(b"toggles", b"\0" * 7).replace(b"answer 5", b"\0" * 8)
+    path.write_bytes(raw)
+    left, unlike = mend(folder).left
+    assert (left.kind, left.where) == ("damaged", f"{SEALED}:0")
+    assert unlike.where.endswith(".manifest.json")
+    (restored,) = audit(folder).restored
+    assert restored.kind == "damaged"
+    assert restored.where.startswith(SEALED)
 
 
 @pytest.mark.usefixtures("turns")
@@ -394,8 +445,8 @@ def test_repair_that_was_killed_can_be_done_again(
             mend(folder)
     monkeypatch.undo()
     assert done >= 2
-    repaired = mend(folder)
-    assert {fault.kind for fault in repaired.left} == {"damaged"}
+    assert mend(folder).left == ()
+    assert {fault.kind for fault in audit(folder).restored} == {"damaged"}
     assert sealed.read_bytes() == whole
     assert without_pointers(tables(folder)) == without_pointers(before)
 
@@ -409,9 +460,16 @@ class TestCommand:
         assert planned.exit_code == 1
         assert "restored from the database" in planned.stdout
         result = self.run(folder)
-        assert result.exit_code == 1
+        assert result.exit_code == 0
         assert "restored from the database" in result.stdout
-        assert result.stdout.endswith("1 left\n")
+        assert result.stdout.endswith("0 left\n")
+
+    def test_tells_what_is_left(self, folder: DataFolder) -> None:
+        path = folder.events / SEALED
+        path.write_bytes(path.read_bytes().replace(b"toggles", b"\0" * 7))
+        result = self.run(folder)
+        assert result.exit_code == 1
+        assert result.stdout.endswith("2 left\n")
 
     def test_exits_with_0_when_all_is_mended(
         self, folder: DataFolder, sql: sqlite3.Connection

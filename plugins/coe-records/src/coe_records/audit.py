@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from pathlib import Path
@@ -11,13 +11,15 @@ from typing import Literal, TypeAlias
 
 from attrs import asdict, define, evolve, field, frozen
 
+from coe_core.codec import decode, structure
+from coe_core.record import Pointer
 from coe_records import database, manifest
 from coe_records.comparison import Comparison, tolerant_text
 from coe_records.envelope import GENESIS, Line
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
 from coe_records.log import Entry, Log
-from coe_records.manifest import Manifest, Tally
+from coe_records.manifest import Tally
 from coe_records.projection import CHUNK_LINES, Mark, Projection, moved
 
 Kind: TypeAlias = Literal[
@@ -48,6 +50,8 @@ class Report:
     segments: int
     records: int
     faults: tuple[Fault, ...]
+    restored: tuple[Fault, ...] = ()
+    """Damage that stays where it is, while all that was there is restored elsewhere in the log."""
 
 
 def audit(folder: DataFolder) -> Report:
@@ -69,6 +73,29 @@ def audit(folder: DataFolder) -> Report:
 
 
 @define
+class Gap:
+    """Bytes of a segment that are not what they were."""
+
+    segment: str
+    start: int
+    end: int
+
+    def is_tiled_by(self, pointers: AbstractSet[Pointer]) -> bool:
+        """Whether the pointers fill it, without a byte between them."""
+        ends = {p.offset: p.offset + p.length for p in pointers if p.segment == self.segment}
+        at = self.start
+        while at < self.end and ends.get(at, 0) > at:
+            at = ends[at]
+        return at == self.end
+
+
+def stood_for(line: Line) -> set[Pointer]:
+    """Tell which record a line of the kind `repair` stands for, if it does for any."""
+    body = decode(line.body)
+    return {structure(body["lost"], Pointer)} if body.get("restored") else set()
+
+
+@define
 class Audit:
     """One audit, of one moment."""
 
@@ -81,98 +108,157 @@ class Audit:
     _records: int = field(default=0, init=False)
     _links: dict[str, Mark] = field(factory=dict, init=False)
     """Where each writer's chain has got to."""
-    _left: dict[str, Manifest] = field(factory=dict, init=False)
-    """What each writer's segment before came to."""
+    _left: dict[str, tuple[str, str | None]] = field(factory=dict, init=False)
+    """Each writer's segment before, and its SHA-256, None if there is no telling."""
+    _gaps: dict[str, list[Gap]] = field(factory=dict, init=False)
+    """By segment, where it does not have what it had."""
+    _explained: list[tuple[Fault, Sequence[Gap]]] = field(factory=list, init=False)
+    """What comes of gaps alone, and is over when they are restored."""
+    _behind_gap: dict[str, str] = field(factory=dict, init=False)
+    """Each writer whose last line is followed by a gap, to that segment."""
+    _restored: set[Pointer] = field(factory=set, init=False)
+    """What lines of the kind `repair` stand for."""
 
     def run(self) -> Report:
         """Look at everything."""
-        self._compare_extents()
         comparison = Comparison(self._connection, self._log, self._note)
         try:
             for path in self._in_order():
-                self._compare_segment(path, comparison)
+                if path in self._sizes:
+                    self._compare_segment(path, comparison)
+                else:
+                    self._note_loss(path)
             comparison.find_strays()
             self._check_pages()
         except sqlite3.DatabaseError as error:
             self._note("damaged", "database", f"it cannot be read to its end: {error}")
-        return Report(segments=len(self._sizes), records=self._records, faults=tuple(self._faults))
+        restored = self._judge_gaps()
+        return Report(
+            segments=len(self._sizes),
+            records=self._records,
+            faults=tuple(self._faults),
+            restored=tuple(restored),
+        )
 
     def _note(self, kind: Kind, where: str, text: str) -> None:
         self._faults.append(Fault(kind=kind, where=where, text=text))
 
-    def _compare_extents(self) -> None:
-        for path, mark in self._marks.items():
-            size = self._sizes.get(path)
-            if size is None:
-                self._note("lost", path, "the segment is not there")
-            elif size < mark.end_bytes:
-                text = f"the segment ends here, not at byte {mark.end_bytes}"
-                self._note("lost", f"{path}:{size}", text)
-        for path in sorted(self._sealed - self._sizes.keys() - self._marks.keys()):
+    def _note_gap(self, fault: Fault, segment: str, start: int, end: int) -> None:
+        gaps = self._gaps.setdefault(segment, [])
+        if gaps and gaps[-1].end == start:
+            gaps[-1].end = end
+        else:
+            gaps.append(Gap(segment, start, end))
+        self._explained.append((fault, gaps[-1:]))
+
+    def _note_loss(self, path: str) -> None:
+        """Note that a segment is not there."""
+        mark = self._marks.get(path)
+        if mark is None:
             self._note("lost", path, "the segment is sealed, and not there")
+            return
+        fault = Fault(kind="lost", where=path, text="the segment is not there")
+        self._note_gap(fault, path, 0, mark.end_bytes)
+        self._behind_gap[mark.writer] = path
+        self._left[mark.writer] = path, manifest.sealed_sha256(self._log.events, path)
+
+    def _judge_gaps(self) -> list[Fault]:
+        """Tell what is restored; the rest are faults."""
+        restored = []
+        for fault, gaps in self._explained:
+            if gaps and all(gap.is_tiled_by(self._restored) for gap in gaps):
+                restored.append(fault)
+            else:
+                self._faults.append(fault)
+        return restored
 
     def _in_order(self) -> list[str]:
-        """List the segments, each writer's in the order of its chain."""
+        """List the segments that there should be, each writer's in the order of its chain."""
 
         def key(path: str) -> tuple[str, int, str]:
-            line = self._log.first(path)
+            line = self._log.first(path) if path in self._sizes else None
             mark = self._marks.get(path)
             if line is not None:
                 return line.writer, line.seq, path
             return (mark.writer, mark.first_seq, path) if mark else ("", 0, path)
 
-        return sorted(self._sizes, key=key)
+        return sorted(self._sizes.keys() | self._marks.keys() | self._sealed, key=key)
 
     def _compare_segment(self, path: str, comparison: Comparison) -> None:
         mark = self._marks.get(path)
         seen: Mark | None = None
-        agrees, is_whole = mark is None, True
+        agrees = mark is None
         entries, tally = self._log.entries(path, 0, self._sizes[path]), Tally(path)
         while chunk := list(islice(entries, CHUNK_LINES)):
             good = []
             tally.add(chunk)
             for entry in chunk:
                 if entry.line is None:
-                    is_whole = False
-                    self._note_damage(entry)
+                    self._note_damage(entry, seen or mark)
                     continue
-                self._check_link(entry, entry.line, after_damage=not is_whole)
+                self._check_link(entry, entry.line)
                 seen = self._links[entry.line.writer] = moved(seen, entry, entry.line)
                 agrees = agrees or seen == mark
                 good.append((entry.pointer, entry.line))
+                if entry.line.kind == "repair":
+                    self._restored |= stood_for(entry.line)
             comparison.compare(good)
             self._records += len(good)
-        if is_whole and not agrees and mark and mark.end_bytes <= self._sizes[path]:
-            self._note("altered", f"segments:{path}", f"no part of the log gives {asdict(mark)}")
+        if mark is not None:
+            self._check_end(mark, agrees=agrees)
         self._check_seal(path, tally)
 
+    def _check_end(self, mark: Mark, *, agrees: bool) -> None:
+        size = self._sizes[mark.path]
+        if size < mark.end_bytes:
+            text = f"the segment ends here, not at byte {mark.end_bytes}"
+            fault = Fault(kind="lost", where=f"{mark.path}:{size}", text=text)
+            self._note_gap(fault, mark.path, size, mark.end_bytes)
+            self._behind_gap[mark.writer] = mark.path
+        elif not agrees and mark.path not in self._gaps:
+            text = f"no part of the log gives {asdict(mark)}"
+            self._note("altered", f"segments:{mark.path}", text)
+
     def _check_seal(self, path: str, tally: Tally) -> None:
-        before = self._left.get(tally.writer)
-        now = tally.manifest(*((before.segment, before.sha256) if before else (None, None)))
-        self._left[now.writer] = now
-        if path in self._sealed:
-            where = manifest.place(Path(), path).as_posix()
-            try:
-                then = manifest.read(self._log.events, path)
-            except (OSError, ValueError) as error:
-                self._note("damaged", where, f"the manifest cannot be read: {error}")
-                return
-            if then.previous_sha256 is None:
-                now = evolve(now, previous_sha256=None)
-            if then != now:
-                self._note("altered", where, f"the log does not come to it, but to {asdict(now)}")
+        now = tally.manifest(*self._left.get(tally.writer, (None, None)))
+        self._left[now.writer] = path, now.sha256
+        if path not in self._sealed:
+            return
+        where = manifest.place(Path(), path).as_posix()
+        try:
+            then = manifest.read(self._log.events, path)
+        except (OSError, ValueError) as error:
+            self._note("damaged", where, f"the manifest cannot be read: {error}")
+            return
+        self._left[now.writer] = path, then.sha256
+        if None in (then.previous_sha256, now.previous_sha256):
+            then, now = evolve(then, previous_sha256=None), evolve(now, previous_sha256=None)
+        if then != now:
+            text = f"the log does not come to it, but to {asdict(now)}"
+            fault = Fault(kind="altered", where=where, text=text)
+            self._explained.append((fault, self._gaps.get(path, [])))
 
-    def _note_damage(self, entry: Entry) -> None:
+    def _note_damage(self, entry: Entry, near: Mark | None) -> None:
         kind: Kind = "damaged" if entry.raw.endswith(b"\n") else "torn"
-        self._note(kind, f"{entry.pointer.segment}:{entry.pointer.offset}", entry.fault)
+        at = entry.pointer
+        fault = Fault(kind=kind, where=f"{at.segment}:{at.offset}", text=entry.fault)
+        self._note_gap(fault, at.segment, at.offset, at.offset + at.length)
+        if near is not None:
+            self._behind_gap[near.writer] = at.segment
 
-    def _check_link(self, entry: Entry, line: Line, *, after_damage: bool) -> None:
+    def _check_link(self, entry: Entry, line: Line) -> None:
         link = self._links.get(line.writer)
         seq, head = (link.last_seq, link.head) if link else (0, GENESIS)
-        if (line.seq, line.prev) != (seq + 1, head) and not (after_damage and line.seq > seq + 1):
-            where = f"{entry.pointer.segment}:{entry.pointer.offset}"
-            text = f"line {line.seq} of {line.writer} does not follow its line {seq}"
-            self._note("broken_chain", where, text)
+        gap = self._behind_gap.pop(line.writer, None)
+        if (line.seq, line.prev) == (seq + 1, head):
+            return
+        where = f"{entry.pointer.segment}:{entry.pointer.offset}"
+        text = f"line {line.seq} of {line.writer} does not follow its line {seq}"
+        fault = Fault(kind="broken_chain", where=where, text=text)
+        if gap is None or line.seq <= seq + 1:
+            self._faults.append(fault)
+        elif gap != entry.pointer.segment:
+            self._explained.append((fault, self._gaps[gap]))
 
     def _check_pages(self) -> None:
         """Let SQLite look at what no row shows: pages, and indexes against their tables."""

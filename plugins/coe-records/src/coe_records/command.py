@@ -45,6 +45,8 @@ def verify(context: click.Context, frame: Frame, *, as_json: bool) -> None:
     else:
         for fault in report.faults:
             click.echo(f"{fault.kind:12} {fault.where}  {fault.text}")
+        for fault in report.restored:
+            click.echo(f"{fault.kind:12} {fault.where}  {fault.text}; restored by repair")
         click.echo(
             f"{report.records} records in {report.segments} segments, {len(report.faults)} faults"
         )

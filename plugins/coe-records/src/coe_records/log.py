@@ -13,6 +13,9 @@ from coe_core.error import RecordDamaged
 from coe_core.record import Pointer
 from coe_records.envelope import Damaged, Line, parse
 
+BLOCK_BYTES = 1 << 16
+"""How much is read at a time when a segment is read backwards."""
+
 
 @frozen
 class Entry:
@@ -55,6 +58,21 @@ class Log:
         """Read the first line of a segment, if it has a whole one."""
         entry = next(self.entries(segment), None)
         return entry.line if entry is not None else None
+
+    def last(self, segment: str, end: int) -> Line | None:
+        """Read the line that ends at an offset, if a whole one does."""
+        if not 0 < end <= self.size(segment):
+            return None
+        start, raw = end, b""
+        with (self.events / segment).open("rb") as file:
+            while start and b"\n" not in raw[:-1]:
+                start = max(0, start - BLOCK_BYTES)
+                file.seek(start)
+                raw = file.read(end - start)
+        try:
+            return parse(raw[raw.rfind(b"\n", 0, -1) + 1 :])
+        except Damaged:
+            return None
 
     def read(self, pointer: Pointer) -> Line:
         """Read the line at a pointer. Raises `RecordDamaged` unless it is the one pointed to."""

@@ -120,8 +120,19 @@ def read(events: Path, segment: str) -> Manifest:
 
 def sealed_size(events: Path, segment: str) -> int | None:
     """Tell where a segment ended when it was sealed; None if it is not, or nobody can read it."""
+    found = _readable(events, segment)
+    return found.size_bytes if found else None
+
+
+def sealed_sha256(events: Path, segment: str) -> str | None:
+    """Tell what a segment came to when it was sealed, as `sealed_size` does."""
+    found = _readable(events, segment)
+    return found.sha256 if found else None
+
+
+def _readable(events: Path, segment: str) -> Manifest | None:
     try:
-        return read(events, segment).size_bytes
+        return read(events, segment)
     except (OSError, ValueError):
         return None
 

@@ -152,13 +152,6 @@ class Projection:
         rows = self._execute("SELECT * FROM segments WHERE writer = ? ORDER BY first_seq", [writer])
         return [Mark(*row) for row in rows]
 
-    def last_mark(self, writer: str) -> Mark | None:
-        """Return the mark at which a writer's chain ends."""
-        row = self._execute(
-            "SELECT * FROM segments WHERE writer = ? ORDER BY last_seq DESC LIMIT 1", [writer]
-        ).fetchone()
-        return Mark(*row) if row else None
-
     def insert(self, rows: Rows, mark: Mark) -> None:
         """Insert rows that are known to be new, and move the mark."""
         many = self.connection.executemany

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
+from attrs import evolve
 from loguru import logger
 
 from coe_records import manifest
@@ -39,16 +40,49 @@ def stop_seqs(log: Log, marks: Mapping[str, Mark]) -> dict[str, int]:
     """Tell for each segment but a writer's last with which sequence number the writer went on in
     the next. Lines from there on were taken back, even if the disk would not let them go.
     """
-    firsts = {path: (mark.writer, mark.first_seq) for path, mark in marks.items()}
-    for path in log.segments():
-        if path not in firsts and (line := log.first(path)):
-            firsts[path] = (line.writer, line.seq)
-    in_order = sorted((writer, seq, path) for path, (writer, seq) in firsts.items())
+    in_order = sorted((writer, seq, path) for path, (writer, seq) in _firsts(log, marks).items())
     return {
         path: next_seq
         for (writer, seq, path), (next_writer, next_seq, _) in pairwise(in_order)
         if next_writer == writer and next_seq > seq
     }
+
+
+def chain_end(projection: Projection, writer: str) -> Mark | None:
+    """Tell where a writer's chain ends. The log is asked as well: from a damaged row, or one that
+    is another's, the writer would go on in a chain that there is already.
+    """
+    log, marks = projection.log, projection.marks()
+    seqs = {path: seq for path, (w, seq) in _firsts(log, marks).items() if w == writer}
+    ours = [mark for mark in marks.values() if mark.writer == writer or mark.path in seqs]
+    ends = [
+        _as_logged(log, mark)
+        for mark in {
+            max(ours, key=lambda mark: mark.last_seq, default=None),
+            max(ours, key=lambda mark: seqs.get(mark.path, 0), default=None),
+        }
+        if mark is not None
+    ]
+    own = (mark for mark in ends if mark.writer == writer)
+    return max(own, key=lambda mark: mark.last_seq, default=None)
+
+
+def _firsts(log: Log, marks: Mapping[str, Mark]) -> dict[str, tuple[str, int]]:
+    """Tell for each segment whose it is, and with which sequence number it begins."""
+    firsts = {path: (mark.writer, mark.first_seq) for path, mark in marks.items()}
+    lines = {path: log.first(path) for path in log.segments()}
+    return firsts | {path: (line.writer, line.seq) for path, line in lines.items() if line}
+
+
+def _as_logged(log: Log, mark: Mark) -> Mark:
+    """Correct a mark by the lines of its segment, as far as there are any to go by."""
+    first = log.first(mark.path) if log.size(mark.path) else None
+    if first is not None:
+        mark = evolve(mark, first_seq=first.seq)
+    last = log.last(mark.path, mark.end_bytes)
+    if last is None:
+        return mark
+    return evolve(mark, writer=last.writer, last_seq=last.seq, head=last.head)
 
 
 def _recover(projection: Projection, segment: Segment, stop_seq: int | None) -> None:

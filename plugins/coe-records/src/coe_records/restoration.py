@@ -15,6 +15,7 @@ from coe_core.record import Pointer
 
 _AT = " AND segment = ? AND offset_bytes = ? AND length_bytes = ? AND sha256 = ?"
 _TURN = "SELECT * FROM interactions WHERE id = ?" + _AT  # noqa: S608
+_FEEDBACK = "SELECT * FROM feedback WHERE id = ?" + _AT  # noqa: S608
 _SETTLED = (
     "SELECT * FROM attempts WHERE error_code = 'process_died' AND owner_id = ?" + _AT  # noqa: S608
 )
@@ -23,11 +24,13 @@ _SETTLED = (
 def bodies_at(
     connection: sqlite3.Connection, owner: str, lost: Pointer
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the kind and the body of what was at a pointer: a turn, or a settlement."""
+    """Yield the kind and the body of what was at a pointer: a turn, feedback or a settlement."""
     place = (owner, lost.segment, lost.offset, lost.length, lost.sha256)
     turns = _select(connection, _TURN, *place)
     for row in turns:
         yield "interaction", _interaction(connection, row)
+    for row in _select(connection, _FEEDBACK, *place):
+        yield "feedback", _feedback(row)
     for row in [] if turns else _select(connection, _SETTLED, *place):
         yield "settlement", {"intent": _intent(row)}
 
@@ -94,6 +97,12 @@ def _attempt(row: Mapping[str, Any]) -> dict[str, Any]:
     own = {n: v for n, v in row.items() if n not in {*left, *_USAGE, "estimated"}}
     usage = {name: row[name] for name in _USAGE}
     return _present(own) | {"usage": {**usage, "estimated": bool(row["estimated"])}}
+
+
+def _feedback(row: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("id", "turn_id", "rating", "label", "route", "actor", "at")
+    own = {name: row[name] for name in kept}
+    return _present({**own, "group": row["group_name"], "text": row["content"]})
 
 
 def _intent(row: Mapping[str, Any]) -> dict[str, Any]:

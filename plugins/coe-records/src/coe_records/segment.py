@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -27,17 +28,23 @@ class Segment:
     """Whether it may take another line."""
 
     @classmethod
-    def create(cls, disk: Disk, events: Path, day: str, writer: str) -> Segment:
-        """Make the day's first segment, or else the writer's next one of that day."""
+    def create(
+        cls, disk: Disk, events: Path, day: str, writer: str, is_taken: Callable[[str], bool]
+    ) -> Segment:
+        """Make the day's first segment, or else the writer's next one of that day. A name that is
+        taken stands for another segment, even one that is not there any more.
+        """
         folder = events / day
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
             disk.sync_folder(events)
         for number in count():
             name = f"interactions.{writer}.{number}.jsonl" if number else "interactions.jsonl"
+            path = f"{day}/{name}"
             with suppress(FileExistsError):
-                segment = cls(f"{day}/{name}", 0, disk.create(folder / name), disk)
-                break
+                if not is_taken(path):
+                    segment = cls(path, 0, disk.create(events / path), disk)
+                    break
         try_lock(segment._fd)
         try:
             disk.sync_folder(folder)

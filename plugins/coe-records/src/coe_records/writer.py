@@ -27,7 +27,7 @@ from coe_records.lock import locked
 from coe_records.log import Log
 from coe_records.manifest import seal as seal_segments
 from coe_records.projection import Mark, Projection
-from coe_records.recovery import recover
+from coe_records.recovery import chain_end, recover
 from coe_records.row import Rows
 from coe_records.segment import Segment
 
@@ -43,7 +43,7 @@ class Repair:
     steps: tuple[str, ...] = ()
     lost: Pointer | None = None
     restored: Mapping[str, Json] = field(factory=dict)
-    """Kind to body: an interaction or a settlement, as far as the database knew it."""
+    """Kind to body: an interaction, feedback or a settlement, as far as the database knew it."""
 
 
 KINDS: Mapping[type[Any], str] = {
@@ -126,7 +126,7 @@ class Writer:
         """Go on where this writer ended."""
         self._sealing = ThreadPoolExecutor(1, thread_name_prefix="coe-seal")
         self.intents = IntentFile(self._folder.intents(self.name))
-        self._mark = self._projection.last_mark(self.name)
+        self._mark = chain_end(self._projection, self.name)
         self._segment = None
         if self._mark and self._mark.end_bytes == self._projection.log.size(self._mark.path):
             events = self._folder.events
@@ -204,7 +204,7 @@ class Writer:
     def _forget_lost(self, repair: Mapping[str, Any]) -> None:
         """Make room for what is restored, in the transaction in which it is."""
         for kind, body in repair.get("restored", {}).items():
-            owner = body["id"] if kind == "interaction" else body["intent"]["owner_id"]
+            owner = body["intent"]["owner_id"] if kind == "settlement" else body["id"]
             lost = repair["lost"]
             self._projection.forget(owner, lost["segment"], lost["offset"])
 
@@ -222,9 +222,14 @@ class Writer:
                 return segment
             self._segment = None
             segment.close()
-        self._segment = Segment.create(self._disk, self._folder.events, day, self.name)
+        self._segment = Segment.create(
+            self._disk, self._folder.events, day, self.name, self._is_taken
+        )
         self._seal_segments(self._projection.chain(self.name))
         return self._segment
+
+    def _is_taken(self, path: str) -> bool:
+        return self._projection.mark(path) is not None
 
     def _seal_segments(self, marks: Sequence[Mark]) -> None:
         """Seal segments meanwhile."""
