@@ -81,6 +81,7 @@ class Application:
     agent_protocols: tuple[contract.AgentProtocol, ...] = ()
     guards: tuple[contract.Guard, ...] = ()
     event_sinks: tuple[contract.EventSink, ...] = ()
+    monitors: tuple[contract.Monitor, ...] = ()
     metric_sinks: tuple[contract.MetricSink, ...] = ()
     alert_sinks: tuple[contract.AlertSink, ...] = ()
     jobs: tuple[contract.Job, ...] = ()

@@ -42,6 +42,7 @@ CONTRACTS: Mapping[str, type[Any]] = {
     "agent_protocols": contract.AgentProtocol,
     "guards": contract.Guard,
     "event_sinks": contract.EventSink,
+    "monitors": contract.Monitor,
     "metric_sinks": contract.MetricSink,
     "alert_sinks": contract.AlertSink,
     "jobs": contract.Job,

@@ -366,6 +366,22 @@ class Sample:
 
 
 @runtime_checkable
+class Monitor(Component, Protocol):
+    """Measures a part of the deployment: queues, lags, breakers."""
+
+    async def measure(self) -> Sequence[Sample]:
+        """Return what is so now, each series once: a metric with its labels.
+
+        Asked by every scrape of `/metrics` and every look at `/readyz`, so it answers from what is
+        at hand; what takes longer is looked at beforehand, on a task of the monitor's own. Metrics
+        are named as Prometheus has it, the unit last: `coe_journal_queue_turns`,
+        `coe_journal_fsync_seconds`. One that ends in `_total` counts from the start of the process
+        and never falls.
+        """
+        ...
+
+
+@runtime_checkable
 class MetricSink(Component, Protocol):
     """Receives KPI samples."""
 
@@ -402,7 +418,10 @@ class AlertRule(Component, Protocol):
     """Says when an alert fires."""
 
     async def evaluate(self, now: datetime) -> Sequence[Alert]:
-        """Return the alerts that hold now; [] when all is well."""
+        """Return the alerts that hold now; [] when all is well.
+
+        Asked several times a minute, and by every operator's look at `/readyz`.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ never see a request.
 
 Some components are composed and checked in this version, but nothing in the core or the standard
 plugins asks them yet: summarizers, promotion policies, agent protocols, metric and alert sinks,
-jobs, alert rules and panels. Nor does anything call a tool's `compensate` yet.
+jobs and panels. Nor does anything call a tool's `compensate` yet.
 
 A hook that raises, or returns a component of the wrong type, is a `PluginProblem`: the plugin's
 other components, and all other plugins, go on working.
@@ -147,6 +147,15 @@ def coe_event_sinks(ctx: Context) -> Sequence[contract.EventSink]:
 
 
 @hookspec
+def coe_monitors(ctx: Context) -> Sequence[contract.Monitor]:
+    """Return what measures a part of the deployment as it is now: queues, lags, breakers.
+
+    All are asked at once by `/metrics` and `/readyz`; one that raises or dawdles is logged and
+    passed over. Since 0.1.
+    """
+
+
+@hookspec
 def coe_metric_sinks(ctx: Context) -> Sequence[contract.MetricSink]:
     """Return what receives KPI samples. Since 0.1."""
 
@@ -172,7 +181,7 @@ def coe_experiments(ctx: Context) -> Sequence[contract.Experiment]:
 
 @hookspec
 def coe_alert_rules(ctx: Context) -> Sequence[contract.AlertRule]:
-    """Return the rules by which alerts fire. Since 0.1."""
+    """Return the rules by which alerts fire. `/readyz` shows operators which hold. Since 0.1."""
 
 
 @hookspec

@@ -30,6 +30,7 @@ KINDS: Mapping[str, str] = {
     "knowledge_store": "ExampleKnowledgeStore()",
     "metric_sink": "ExampleMetricSink()",
     "model_provider": "ExampleModelProvider()",
+    "monitor": "ExampleMonitor()",
     "panel": "ExamplePanel()",
     "promotion_policy": "ExamplePromotionPolicy()",
     "prompt_pack": "ExamplePromptPack()",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from coe_core.testing.contracts.knowledge import KnowledgeStoreContract
     from coe_core.testing.contracts.law import Contract, law
+    from coe_core.testing.contracts.monitor import MonitorContract
     from coe_core.testing.contracts.panel import PanelContract
     from coe_core.testing.contracts.plugin import PluginContract
     from coe_core.testing.contracts.promotion import PromotionPolicyContract
@@ -82,6 +83,7 @@ __all__ = [
     "MemoryStateStore",
     "MetricSinkContract",
     "ModelProviderContract",
+    "MonitorContract",
     "PanelContract",
     "PluginContract",
     "PromotionPolicyContract",
@@ -127,6 +129,7 @@ _HOMES = {
     "KnowledgeStoreContract": "contracts.knowledge",
     "Contract": "contracts.law",
     "law": "contracts.law",
+    "MonitorContract": "contracts.monitor",
     "PanelContract": "contracts.panel",
     "PluginContract": "contracts.plugin",
     "PromotionPolicyContract": "contracts.promotion",

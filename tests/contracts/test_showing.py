@@ -7,7 +7,7 @@ from typing import Any
 import click
 from attrs import evolve, frozen
 
-from coe_core import Alert, Principal, hookimpl
+from coe_core import Alert, Principal, Sample, hookimpl
 from coe_core.contract import Action, Series, Stat, Story, Table
 from coe_core.http import HttpResponse, HttpRoute, json_response
 from coe_core.scaffold.kinds.alert_rule import ExampleAlertRule
@@ -16,6 +16,7 @@ from coe_core.scaffold.kinds.cli_command import example
 from coe_core.scaffold.kinds.event_sink import ExampleEventSink
 from coe_core.scaffold.kinds.http_route import ROUTE
 from coe_core.scaffold.kinds.metric_sink import ExampleMetricSink
+from coe_core.scaffold.kinds.monitor import ExampleMonitor
 from coe_core.scaffold.kinds.panel import ExamplePanel
 from coe_core.scaffold.kinds.router import ExamplePlugin, ExampleRouter
 from coe_core.testing import (
@@ -25,6 +26,7 @@ from coe_core.testing import (
     EventSinkContract,
     HttpRouteContract,
     MetricSinkContract,
+    MonitorContract,
     PanelContract,
     PluginContract,
 )
@@ -54,6 +56,31 @@ def test_event_sink() -> None:
 
 
 SEEN: dict[int, list[Any]] = {}
+
+
+def test_monitor() -> None:
+    sample = Sample(metric="coe_example_turns", value=1.0, at=NOW)
+    falling = itertools.count(0, -1)
+
+    async def falls(_: Any) -> list[Sample]:
+        return [evolve(sample, metric="coe_example_turns_total", value=float(next(falling)))]
+
+    def one(**fields: Any) -> Any:
+        return gives([evolve(sample, **fields)])
+
+    with proving(MonitorContract, ExampleMonitor) as bug:
+        scraped = "test_measures_what_can_be_scraped"
+        bug(scraped, "return coe_core.Sample", measure=gives([1.0]))
+        bug(scraped, "lower-case words", measure=one(metric="Queue depth"))
+        bug(scraped, "'Queue' is no lower-case name", measure=one(labels={"Queue": "a"}))
+        bug(scraped, "is NaN", measure=one(value=float("nan")))
+        bug(scraped, "without a zone", measure=one(at=NOW.replace(tzinfo=None)))
+        once = "test_measures_each_series_once"
+        bug(once, "comes twice", measure=gives([sample, evolve(sample, value=2.0)]))
+        many = [evolve(sample, labels={"turn": str(number)}) for number in range(501)]
+        bug(once, "closed sets", measure=gives(many))
+        bug("test_counts_upwards", "a gauge has another name", measure=falls)
+        bug("test_lets_itself_be_cancelled", "swallow it", measure=clings([]))
 
 
 def test_metric_sink() -> None:

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from attrs.validators import matches_re, max_len, min_len, optional
 
 from coe_core.application import PluginProblem
+from coe_core.contract import Alert, Sample
 from coe_core.message import Json
 from coe_server.chat import SESSION_ID
 from coe_server.idempotency import LONGEST_KEY
@@ -231,6 +232,10 @@ class Readiness:
 
     status: Literal["ready"]
     problems: tuple[PluginProblem, ...]
+    alerts: tuple[Alert, ...] = ()
+    """For operators: what holds now."""
+    samples: tuple[Sample, ...] = ()
+    """For operators: what the monitors measure."""
 
 
 @frozen(kw_only=True)
