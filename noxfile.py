@@ -157,6 +157,7 @@ def tests(session: nox.Session) -> None:
     """Run what CI runs: lint, types and all tests but the heavy ones."""
     lint(session)
     types(session)
+    install_system_packages(session, jq="jq", sqlite3="sqlite3")
     run(session, "pytest", *session.posargs)
 
 
@@ -179,6 +180,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Check the documentation alone; `--write` first writes the reference anew from the code."""
+    install_system_packages(session, jq="jq", sqlite3="sqlite3")
     make_venv(session)
     arguments = [argument for argument in session.posargs if argument != "--write"]
     if arguments != session.posargs:

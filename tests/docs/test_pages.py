@@ -1,6 +1,7 @@
 """Every page does what it says."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,13 +9,15 @@ import pytest
 from markdown_it import MarkdownIt
 
 from .conftest import ROOT
-from .page import Command, Reader
+from .page import Command, Reader, commands, fences
 
 WRITTEN = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "CONTRIBUTING.md"]
 WRITTEN += [ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 """Followed in an environment of their own: test_tutorials.py."""
 GENERATED = sorted((ROOT / "docs" / "reference").glob("*.md"))
+TOOLS = ("jq", "sqlite3")
+"""What readers of some pages have installed besides."""
 FOLLOWED = [page for page in WRITTEN if page not in [*TUTORIALS, *GENERATED]]
 
 
@@ -24,6 +27,8 @@ def name(page: Path) -> str:
 
 @pytest.mark.parametrize("page", FOLLOWED, ids=name)
 def test_page_can_be_followed(page: Path, reader: Reader) -> None:
+    for missing in needed(page) - set(filter(shutil.which, TOOLS)):
+        pytest.skip(f"{missing} is not installed")
     if page.stem.startswith("README") and page.parent == ROOT:
         # What its first command leads to; a fresh clone, in which it is run, is for CI to try.
         (reader.folder / ".venv").symlink_to(sys.prefix)
@@ -54,6 +59,11 @@ def test_every_page_is_linked_from_the_index() -> None:
 def test_names_no_place_of_one_machine(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"/(home|Users)/\w|/root/|file:///", text)
+
+
+def needed(page: Path) -> set[str]:
+    typed = [c.text for fence in fences(page) for c in commands(fence)]
+    return {tool for tool in TOOLS for text in typed if re.search(rf"\b{tool} ", text)}
 
 
 def links(page: Path) -> list[str]:

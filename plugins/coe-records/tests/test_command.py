@@ -8,11 +8,13 @@ from click.testing import CliRunner, Result
 from coe_records.check import RecordsCheck
 from coe_records.command import records_command
 from coe_records.folder import DataFolder
+from coe_records.log import Log
 from coe_records.writer import Draft, Writer
 
 from coe_core.cli import Frame
 from coe_core.error import StartRefused
-from coe_core.record import Interaction
+from coe_core.record import Interaction, StateChange
+from coe_core.testing.clock import ManualClock
 
 MakeTurn = Callable[..., Interaction]
 
@@ -77,7 +79,56 @@ class TestRebuild:
         assert Path(rebuilt["set_aside"]).read_text() == "no database"
 
 
-@pytest.mark.parametrize("command", ["verify", "rebuild"])
+class TestLog:
+    """Two processes wrote in turns, over two days."""
+
+    @pytest.fixture
+    async def segments(
+        self, folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+    ) -> list[Path]:
+        clock = ManualClock()
+        writers = [open_writer(folder, clock=clock) for _ in range(2)]
+        for number in range(12):
+            await clock.advance(2.5 * 3600)
+            change = StateChange(key=f"k{number}", value=None, actor="me", at=clock.now())
+            record = change if number % 3 == 0 else make_turn(number)
+            writers[number % 2].commit([Draft.of(record)])
+        for writer in writers:
+            writer.close()
+        return [folder.events / path for path in Log(folder.events).segments()]
+
+    def test_is_printed_in_the_order_of_time(
+        self, folder: DataFolder, segments: list[Path]
+    ) -> None:
+        printed = coe_records(folder.path, "log").stdout_bytes
+        lines = [line for path in segments for line in path.read_bytes().splitlines()]
+        assert sorted(printed.splitlines()) == sorted(lines)
+        times = [json.loads(line)["at"] for line in printed.splitlines()]
+        assert (len(segments), times) == (4, sorted(times))
+
+    @pytest.mark.usefixtures("segments")
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            (["--kind", "state_change"], 4),
+            (["--kind", "state_change", "--kind", "interaction"], 12),
+            (["--kind", "feedback"], 0),
+            (["--since", "2026-11-02"], 7),
+            (["--until", "2026-11-02"], 5),
+            (["--since", "2026-11-01T14:00:00", "--until", "2026-11-02T00:30:00+00:00"], 5),
+        ],
+    )
+    def test_is_chosen_from(self, folder: DataFolder, options: list[str], expected: int) -> None:
+        assert len(coe_records(folder.path, "log", *options).stdout.splitlines()) == expected
+
+    def test_damage_is_passed_over_and_told(self, folder: DataFolder, segments: list[Path]) -> None:
+        tear(segments[0])
+        result = coe_records(folder.path, "log")
+        assert (result.exit_code, len(result.stdout.splitlines())) == (1, 12)
+        assert result.stderr.startswith("1 damaged")
+
+
+@pytest.mark.parametrize("command", ["verify", "rebuild", "log"])
 def test_folder_without_a_log_is_refused(tmp_path: Path, command: str) -> None:
     result = coe_records(tmp_path, command)
     assert isinstance(result.exception, StartRefused)

@@ -60,7 +60,7 @@ def turns(folder: DataFolder, open_writer: Open, make_turn: MakeTurn) -> list[In
 
 
 def mend(folder: DataFolder) -> Repaired:
-    return repair(folder, SystemClock(), dry_run=False)
+    return repair(folder, SystemClock(), dry_run=False, segment_bytes=1 << 20)
 
 
 def kinds(folder: DataFolder) -> set[str]:
@@ -314,7 +314,7 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
     path.write_bytes(path.read_bytes().replace(b"answer 2", b"answer 3"))
     sql.execute("DELETE FROM attempts")
     files, rows, faults = content(folder), tables(folder), audit(folder).faults
-    planned = repair(folder, ManualClock(), dry_run=True)
+    planned = repair(folder, ManualClock(), dry_run=True, segment_bytes=1 << 20)
     assert (planned.found, planned.left) == (faults, faults)
     assert (content(folder), tables(folder)) == (files, rows)
     done = mend(folder)

@@ -12,6 +12,7 @@ from coe_records.audit import audit
 from coe_records.command import records_command
 from coe_records.folder import DataFolder
 from coe_records.formats import read
+from coe_records.importing import BATCH_LINES
 from coe_records.log import Log
 from coe_records.rebuild import rebuild
 from coe_records.writer import Draft, Writer
@@ -19,6 +20,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from coe_core.cli import Frame
+from coe_core.cli.program import run
 from coe_core.codec import decode, encode, structure, unstructure
 from coe_core.error import InvalidField
 from coe_core.message import assistant, user
@@ -122,6 +124,15 @@ class TestRoundTrip:
         assert tagged["metadata"] == {"tag": "x", "split": "train"}
         (dated,) = (line for line in back if "started_at" in line)
         assert (dated["started_at"], dated["model"]) == ("2026-10-01T09:00:00.000000Z", "small")
+
+    def test_goes_on_in_another_segment_where_the_settings_say(
+        self, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COE_PLUGINS__RECORDS__SEGMENT_BYTES", "1")
+        path = write(folder, *({"messages": [user(f"{n}")]} for n in range(2 * BATCH_LINES)))
+        command = ["records", "import", str(path), "--group", "g", "--data", str(folder.path)]
+        assert run(command) == 0
+        assert len(Log(folder.events).segments()) == 2
 
     def test_takes_its_own_lines_for_known(self, folder: DataFolder) -> None:
         take(folder, {"messages": [ASKED, ANSWER, MORE, LAST]})

@@ -12,18 +12,21 @@ from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.error import StartRefused
 from coe_records.backup_command import backup, restore
 from coe_records.folder import DataFolder
+from coe_records.log_command import log
+from coe_records.settings import Settings, pass_settings
 from coe_records.transfer import export, import_
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def records_command() -> click.Group:
-    """Make the command group."""
+def records_command(settings: Settings | None = None) -> click.Group:
+    """Make the command group; its commands find the settings with `pass_settings`."""
     help_text = "Look after the log of turns and its tables."
     return click.Group(
         "records",
         help=help_text,
-        commands=[verify, repair, rebuild, export, import_, backup, restore],
+        commands=[verify, repair, rebuild, log, export, import_, backup, restore],
+        context_settings={"obj": settings},
     )
 
 
@@ -56,9 +59,12 @@ def verify(context: click.Context, frame: Frame, *, as_json: bool) -> None:
 @click.command
 @as_json
 @click.option("--dry-run", is_flag=True, help="Say what would be done first, and change nothing.")
+@pass_settings
 @pass_frame
 @click.pass_context
-def repair(context: click.Context, frame: Frame, *, as_json: bool, dry_run: bool) -> None:
+def repair(
+    context: click.Context, frame: Frame, settings: Settings, *, as_json: bool, dry_run: bool
+) -> None:
     """Mend log and database from each other, as far as that goes.
 
     Exits with 1 when something is left that could not be mended. The server may be running.
@@ -67,7 +73,9 @@ def repair(context: click.Context, frame: Frame, *, as_json: bool, dry_run: bool
     from coe_records import repair as work
 
     with usable(frame) as folder:
-        repaired = work.repair(folder, SystemClock(), dry_run=dry_run)
+        repaired = work.repair(
+            folder, SystemClock(), dry_run=dry_run, segment_bytes=settings.segment_bytes
+        )
     if as_json:
         echo_json(repaired)
     else:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import click
-from attrs import field, frozen
-from attrs.validators import ge
+from attrs import frozen
 
 from coe_core.compose import Context
 from coe_core.contract import Check
@@ -17,12 +16,7 @@ from coe_records import feedback
 from coe_records.check import RecordsCheck
 from coe_records.command import records_command
 from coe_records.records import Records
-
-
-@frozen(kw_only=True)
-class Settings:
-    segment_bytes: int = field(default=256 << 20, validator=ge(1))
-    """A file of the log that has grown to this size is followed by a new one."""
+from coe_records.settings import Settings
 
 
 @frozen
@@ -41,7 +35,7 @@ class RecordsPlugin:
 
     @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
-        return [records_command(), feedback.command]
+        return [records_command(self.settings), feedback.command]
 
     @hookimpl
     def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:

@@ -31,7 +31,6 @@ from coe_records.restoration import bodies_at
 from coe_records.writer import Draft, Repair, Writer
 
 GROUP_RECORDS = 500
-SEGMENT_BYTES = 256 << 20
 ROUNDS = 4
 """What one round mends may show what the next can."""
 _POINTERS = " UNION ".join(
@@ -89,7 +88,7 @@ class Repaired:
     """What is still there; what could not be mended unless it was a dry run."""
 
 
-def repair(folder: DataFolder, clock: Clock, *, dry_run: bool) -> Repaired:
+def repair(folder: DataFolder, clock: Clock, *, dry_run: bool, segment_bytes: int) -> Repaired:
     """Mend what can be mended, beside a running server if there is one.
 
     Each step can be killed and done again, and what it takes away is kept beside it. Raises
@@ -99,13 +98,15 @@ def repair(folder: DataFolder, clock: Clock, *, dry_run: bool) -> Repaired:
     if dry_run or not found:
         return Repaired(found=found, steps=_plan(folder, found).steps, left=found)
     with locked(folder.events / "repair"):
-        return _repair(folder, clock, found)
+        return _repair(folder, clock, found, segment_bytes)
 
 
-def _repair(folder: DataFolder, clock: Clock, found: tuple[Fault, ...]) -> Repaired:
+def _repair(
+    folder: DataFolder, clock: Clock, found: tuple[Fault, ...], segment_bytes: int
+) -> Repaired:
     if any(fault.where.startswith("segments:") for fault in found):
         _mend_marks(folder, found)
-    writer = Writer.open(folder, clock, segment_bytes=SEGMENT_BYTES)  # It recovers first.
+    writer = Writer.open(folder, clock, segment_bytes=segment_bytes)  # It recovers first.
     try:
         steps: list[str] = []
         left = audit(folder).faults

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,16 +14,13 @@ import click
 from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.clock import SystemClock
 from coe_records.folder import DataFolder
+from coe_records.instant import Instant
+from coe_records.settings import Settings, pass_settings
 
 if TYPE_CHECKING:
     from coe_core.service import Clock
     from coe_records.extent import Extent
     from coe_records.writer import Writer
-
-SEGMENT_BYTES = 256 << 20
-"""How large a file of the log grows."""
-
-TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -40,10 +37,18 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     help="Whose lines they are; auto looks at each.",
 )
 @as_json
+@pass_settings
 @pass_frame
 @click.pass_context
 def import_(
-    context: click.Context, frame: Frame, *, file: Path, group: str, form: str, as_json: bool
+    context: click.Context,
+    frame: Frame,
+    settings: Settings,
+    *,
+    file: Path,
+    group: str,
+    form: str,
+    as_json: bool,
 ) -> None:
     """Take over conversations, one JSON object a line, that another system kept.
 
@@ -55,7 +60,7 @@ def import_(
     from coe_records.intake import Intake
 
     clock = SystemClock()
-    with _writer(frame, clock) as writer, _progress(file) as tell:
+    with _writer(frame, clock, settings) as writer, _progress(file) as tell:
         imported = Import(writer, Intake(group, clock), form, file, tell).run()
     if as_json:
         echo_json(imported)
@@ -72,8 +77,8 @@ def import_(
 @click.command("export")
 @click.argument("file", type=click.File("wb", atomic=True))
 @click.option("--group", help="Only of that group; of all if left out.")
-@click.option("--since", type=click.DateTime(TIMES), help="Only what began then or later, UTC.")
-@click.option("--until", type=click.DateTime(TIMES), help="Only what began before, UTC.")
+@click.option("--since", type=Instant(), help="Only what began then or later, UTC.")
+@click.option("--until", type=Instant(), help="Only what began before, UTC.")
 @click.option(
     "--format",
     "form",
@@ -100,7 +105,7 @@ def export(
     """
     from coe_records.extent import Extent
 
-    extent = Extent(group=group, since=_aware(since), until=_aware(until))
+    extent = Extent(group=group, since=since, until=until)
     count = 0
     for count, line in enumerate(_lines(frame, extent, form), start=1):  # noqa: B007 told below
         file.write(line)
@@ -118,10 +123,11 @@ def _lines(frame: Frame, extent: Extent, form: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _writer(frame: Frame, clock: Clock) -> Iterator[Writer]:
+def _writer(frame: Frame, clock: Clock, settings: Settings) -> Iterator[Writer]:
     from coe_records.writer import Writer
 
-    writer = Writer.open(DataFolder(frame.data_dir), clock, segment_bytes=SEGMENT_BYTES)
+    folder = DataFolder(frame.data_dir)
+    writer = Writer.open(folder, clock, segment_bytes=settings.segment_bytes)
     try:
         yield writer
     finally:
@@ -132,7 +138,3 @@ def _writer(frame: Frame, clock: Clock) -> Iterator[Writer]:
 def _progress(file: Path) -> Iterator[Callable[[int], None]]:
     with click.progressbar(length=file.stat().st_size, file=sys.stderr) as bar:
         yield bar.update
-
-
-def _aware(at: datetime | None) -> datetime | None:
-    return at.replace(tzinfo=at.tzinfo or UTC) if at else None

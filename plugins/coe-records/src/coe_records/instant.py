@@ -1,0 +1,22 @@
+"""A time on the command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z")
+
+
+class Instant(click.DateTime):
+    """A time, in UTC unless it says otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__(FORMS)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        """Read it."""
+        at: datetime = super().convert(value, param, ctx)
+        return at.replace(tzinfo=at.tzinfo or UTC)

@@ -1,0 +1,16 @@
+"""The settings of the plugin, `[plugins.records]`."""
+
+from __future__ import annotations
+
+import click
+from attrs import field, frozen
+from attrs.validators import ge
+
+
+@frozen(kw_only=True)
+class Settings:
+    segment_bytes: int = field(default=256 << 20, validator=ge(1))
+    """A file of the log that has grown to this size is followed by a new one."""
+
+
+pass_settings = click.make_pass_decorator(Settings, ensure=True)
