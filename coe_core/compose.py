@@ -252,10 +252,15 @@ class Composition:
         return components.get(f"{kind}.{component.name}", True)
 
     def routers(self) -> list[Any]:
-        """Return the routers, those that `[routing] order` names first."""
+        """Return the routers, those that `[routing] order` names first; those of one plugin that it
+        does not name stay in the order in which the plugin returned them.
+        """
         order = self.settings.routing.order
         rank = {name: index for index, name in enumerate(order)}
-        found = sorted(self.active("routers"), key=lambda r: rank.get(r.name, len(order)))
+        own = [router for part in self.parts.values() for router in part.components["routers"]]
+        active = {id(router) for router in self.active("routers")}
+        found = [router for router in own if id(router) in active]
+        found.sort(key=lambda router: rank.get(router.name, len(order)))
         for name in rank.keys() - {router.name for router in found}:
             where = self.settings.where("routing.order")
             text = f"{where}: [routing] order names {name!r}, which is no router"

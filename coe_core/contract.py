@@ -58,7 +58,8 @@ class Router(Component, Protocol):
     async def route(self, turn: Turn) -> Route | None:
         """Decide, or return None to leave the decision to the next router.
 
-        Routers are asked in the order of `[routing] order`, then by name; the first `Route` wins.
+        Routers are asked in the order of `[routing] order`, then by plugin, each plugin's own in
+        the order in which it returned them; the first `Route` wins.
         """
         ...
 

@@ -130,7 +130,7 @@ class Feedback:
     label: str | None = None
     """A word of the group's own, to count by."""
     route: str | None = None
-    """The alias or the agent that should have answered."""
+    """The alias or the agent that should have answered, or the name of the right route."""
     text: str | None = None
     actor: str
     """The key id, or the name of the machine's user."""

@@ -90,7 +90,7 @@ class RoutingTable:
     fallbacks: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """Alias to the aliases that stand in for it, in order."""
     order: tuple[str, ...] = ()
-    """Names of routers, first asked first; the others follow by name."""
+    """Names of routers, first asked first; the others follow by plugin, in the plugin's order."""
 
 
 @frozen(kw_only=True)

@@ -47,6 +47,10 @@ class Route:
     candidates: tuple[Candidate, ...] = ()
     router: str = ""
     """The router that decided; filled in by the engine."""
+    name: str = ""
+    """What the router calls the kind of request, `refunds` say, by which outcomes are counted; ""
+    when it has no name for it.
+    """
 
     def __attrs_post_init__(self) -> None:
         """Refuse a route to nowhere or to two places."""

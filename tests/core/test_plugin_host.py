@@ -313,6 +313,17 @@ async def test_switching_swaps_and_turns_in_flight_keep_what_they_had(
     assert [router.name for router in host.application.routers] == ["kept", "switched"]
 
 
+async def test_a_plugin_s_routers_keep_its_order(start_host: StartHost) -> None:
+    own = [Counting("zeal"), Counting("art"), Counting("mind")]
+    host: Host = await start_host(
+        f'{SETTINGS}order = ["mind"]\n',
+        GOOD,
+        contributing("second", routers=own),
+        contributing("first", routers=[Counting("whim")]),
+    )
+    assert [router.name for router in host.application.routers] == ["mind", "whim", "zeal", "art"]
+
+
 async def test_a_component_is_switched_off_alone(start_host: StartHost) -> None:
     one, two = Counting("one"), Counting("two")
     host: Host = await start_host(SETTINGS, GOOD, contributing("both", routers=[one, two]))

@@ -128,6 +128,7 @@ def routes() -> SearchStrategy[Route]:
         "layers": named,
         "candidates": st.lists(candidate, max_size=2).map(tuple),
         "router": names(),
+        "name": st.just("") | names(),
     }
     to_model = st.builds(Route, model=names(), agent=st.none(), **told)
     return to_model | st.builds(Route, model=st.none(), agent=names(), **told)

@@ -37,7 +37,7 @@ class Opinion:
     label: str | None = field(default=None, validator=optional(min_len(1)))
     """A word of your own, to count by."""
     route: str | None = field(default=None, validator=optional(min_len(1)))
-    """The alias or the agent that should have answered."""
+    """The alias or the agent that should have answered, or the name of the right route."""
     text: str | None = field(default=None, validator=optional(min_len(1)))
 
 
@@ -86,7 +86,7 @@ ROUTE = HttpRoute(
 @click.option("--group", default=DEFAULT_GROUP, show_default=True, help="The turn's group.")
 @click.option("--rating", type=click.IntRange(-1, 1), help="1 good, -1 bad, 0 neither.")
 @click.option("--label", help="A word of your own, to count by.")
-@click.option("--route", help="The alias or the agent that should have answered.")
+@click.option("--route", help="The alias, the agent or the route that was right.")
 @click.option("--text", help="What else there is to say.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_frame
