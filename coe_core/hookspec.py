@@ -58,8 +58,8 @@ def coe_routers(ctx: Context) -> Sequence[contract.Router]:
     """Return what decides where a turn goes.
 
     Asked in the order of `[routing] order`, those that it does not name after them by plugin, in
-    the order in which the plugin returned them; the first `Route` wins. An explicit alias is honoured before any router is asked; when none
-    decides, `[routing] default` does. Since 0.1.
+    the order in which the plugin returned them; the first `Route` wins. An explicit alias is
+    honoured before any router is asked; when none decides, `[routing] default` does. Since 0.1.
     """
 
 
