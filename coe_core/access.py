@@ -16,6 +16,11 @@ RANK: Mapping[AccessRole, int] = {"viewer": 0, "member": 1, "operator": 2, "admi
 
 DEFAULT_GROUP = GroupName("default")
 
+KEYS = "keys/"
+"""Where the state store has the keys that were made. While there is one nobody is served without
+a key, whether or not a plugin that reads them is in force.
+"""
+
 
 @frozen(kw_only=True)
 class Credentials:

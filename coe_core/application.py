@@ -91,6 +91,13 @@ class Application:
     cli_commands: tuple[Any, ...] = ()
     http_routes: tuple[HttpRoute, ...] = ()
     panels: tuple[contract.Panel, ...] = ()
+    holds_keys: bool = False
+    """Whether the state store has keys, which a plugin in force may read or not."""
+
+    @property
+    def wants_keys(self) -> bool:
+        """Whether nobody is served without a key."""
+        return self.holds_keys or any(getattr(a, "has_keys", True) for a in self.authenticators)
 
     def need(self, service: Callable[..., S]) -> S:
         """Return the provider of a service, named by its Protocol. Raises `MissingService`."""

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import datetime
+from decimal import Decimal
+from functools import partial
 from typing import Literal
 
 from attrs import define, evolve, field, frozen
@@ -23,6 +25,8 @@ from coe_core.turn import Turn
 
 ASSUMED_OUTPUT_TOKENS = 4096
 """Reserved for when neither the client nor the model's settings limit the output."""
+UNPRICED_USD = Decimal("0.000001")
+"""Reserved for a call whose price nobody knows, so that a budget that is used up refuses it."""
 
 
 def estimate_tokens(text: str) -> int:
@@ -104,16 +108,16 @@ class Call:
         try:
             yield
         except CoeError as error:
-            self._end("failed", error)
+            self.end("failed", error)
             raise
         except Exception as error:
             known = self._known(error)
-            self._end("failed", known)
+            self.end("failed", known)
             raise known from error
         except BaseException:  # Cancelled, or the client's iterator was closed.
-            self._end("cancelled")
+            self.end("cancelled")
             raise
-        self._end("ok")
+        self.end("ok")
 
     def _known(self, error: Exception) -> UpstreamError:
         if isinstance(error, TimeoutError):
@@ -137,9 +141,12 @@ class Call:
         for piece in chunk.tool_calls:
             self.output_tokens += estimate_tokens(piece.arguments)
 
-    def _end(
+    def end(
         self, outcome: Literal["ok", "failed", "cancelled"], error: CoeError | None = None
     ) -> None:
+        """Settle the call, once, and put it into the ledger."""
+        if self.turn.ledger.running.pop(self.id, None) is None:
+            return  # It was dropped, and the turn has ended meanwhile.
         usage = self.usage or self._estimate(outcome)
         price = self.model.price
         cost = price.cost_usd(usage) if price is not None else None
@@ -202,7 +209,7 @@ class ModelCaller:
         when the journal takes nothing.
         """
         likely = Usage(input_tokens=prompt_tokens, output_tokens=output_tokens)
-        amount = model.price.cost_usd(likely) if model.price is not None else ZERO
+        amount = model.price.cost_usd(likely) if model.price is not None else UNPRICED_USD
         reservation = await parent.budget.reserve(amount)
         call = Call(
             id=AttemptId(uuid7()),
@@ -230,6 +237,7 @@ class ModelCaller:
         except BaseException:
             reservation.settle(ZERO)
             raise
+        parent.ledger.running[call.id] = partial(call.end, "cancelled")
         return call
 
     async def begin_chat(

@@ -419,7 +419,7 @@ def compose(
 
 
 def _assemble(work: Composition, operator_params: Mapping[str, Any]) -> Application:
-    lists = {
+    lists: dict[str, Any] = {
         kind: tuple(work.active(kind))
         for kind in CONTRACTS
         if kind not in ("routers", "model_providers", "tools", "agents")

@@ -40,7 +40,10 @@ class Authenticator(Component, Protocol):
     """Turns credentials into a principal.
 
     It may also have `has_keys: bool`, false while nobody could authenticate because no key was
-    ever made. As long as that is so of every authenticator, loopback is served without a key.
+    ever made. As long as that is so of every authenticator, loopback is served without a key. One
+    that keeps its keys under `coe_core.access.KEYS` in the state store closes the server even
+    when its plugin fails or is switched off; the plugin of another belongs into `[coe]
+    required_plugins`.
     """
 
     async def authenticate(self, credentials: Credentials) -> Principal | None:

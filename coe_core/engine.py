@@ -303,6 +303,7 @@ async def _record(progress: Progress, outcome: Outcome) -> Interaction:
 async def _write(progress: Progress, outcome: Outcome) -> Interaction:
     turn = progress.turn
     application = turn.application
+    turn.ledger.cancel_running()
     record = progress.interaction(outcome)
     tokens = turn.ledger.usage.total_tokens
     application.need(RateMeter).book_tokens(turn.group, application.group(turn.group), tokens)

@@ -20,8 +20,10 @@ async def inspect(turn: Turn, step: str, text: str, verdicts: list[GuardVerdict]
             continue
         try:
             verdict = await guard.inspect(turn, step, text)
+            if not isinstance(verdict, GuardVerdict):
+                raise TypeError(f"the verdict is {verdict!r:.80}")
         except Exception as error:
-            logger.bind(guard=guard.name, step=step).opt(exception=error).error("a guard raised")
+            logger.bind(guard=guard.name, step=step).opt(exception=error).error("a guard failed")
             verdict = GuardVerdict(verdict="refuse", reason="the guard failed")
         if verdict.verdict == "allow":
             continue

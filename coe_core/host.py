@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Self
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 from loguru import logger
 
-from coe_core import service
+from coe_core import service, toggle
+from coe_core.access import KEYS
 from coe_core.application import Application, PluginProblem
 from coe_core.budget import BudgetBook, RateMeter
 from coe_core.caller import ModelCaller, ModelEmbedder
@@ -27,15 +28,31 @@ from coe_core.compose import Part, PluginCommands, compose, compose_commands
 from coe_core.ephemeral import ClosedJournal, EphemeralRecords
 from coe_core.error import CoeError, StartRefused
 from coe_core.message import Json
-from coe_core.plugin import Installed, discover
+from coe_core.plugin import Installed, discover, offers_services
 from coe_core.record import StateChange
 from coe_core.service import Clock, StateStore
-from coe_core.settings import PluginTable, Settings, load
+from coe_core.settings import Settings, load
 from coe_core.state import SqliteStateStore
 
-TOGGLES = "toggles/"
-PARAMS = "params/"
 STATE_FILE = "state.sqlite"
+LOG_FOLDER = "events"
+"""Where a data folder has its log, whichever plugin keeps it."""
+
+
+@frozen
+class Standing:
+    """What the state store said when an application was composed."""
+
+    changes: Mapping[str, Json]
+    """The operators' toggles and parameters."""
+    holds_keys: bool
+
+    @classmethod
+    async def read(cls, store: StateStore) -> Self:
+        """Read it."""
+        found = [await store.list(prefix) for prefix in toggle.PREFIXES]
+        changes = {key: each.value for values in found for key, each in values.items()}
+        return cls(changes, holds_keys=bool(await store.list(KEYS)))
 
 
 @define(eq=False)
@@ -55,8 +72,7 @@ class Host:
     """The applications that may still run turns, with their components."""
     _turns: Counter[Application] = field(factory=Counter, init=False)
     _open: dict[int, Any] = field(factory=dict, init=False)
-    _state: dict[str, Json] = field(factory=dict, init=False)
-    """The toggles and operators' parameters that the application was composed with."""
+    _standing: Standing = field(init=False)
     _watchers: list[asyncio.Task[None]] = field(factory=list, init=False)
     _swap: asyncio.Lock = field(factory=asyncio.Lock, init=False)
 
@@ -125,11 +141,14 @@ class Host:
 
     async def change(self, key: str, value: Json, *, actor: str) -> None:
         """Change a toggle or an operator's parameter (None removes it), and record the change."""
-        await self.application.need(StateStore).put(key, value)
-        clock = self.application.need(Clock)
-        journal = self.application.need(service.Journal)
-        await journal.append(StateChange(key=key, value=value, actor=actor, at=clock.now()))
-        await self._adopt(self.settings)
+        async with self.lease() as before:
+            await before.need(StateStore).put(key, value)
+            await self._adopt(self.settings)
+            journal = self.application.need(service.Journal)
+            if isinstance(journal, ClosedJournal):  # It may be this change that closed it.
+                journal = before.need(service.Journal)
+            now = before.need(Clock).now()
+            await journal.append(StateChange(key=key, value=value, actor=actor, at=now))
 
     async def close(self) -> None:
         """Close every component, the last opened first."""
@@ -145,14 +164,9 @@ class Host:
     async def _adopt(self, settings: Settings) -> None:
         """Compose with the present toggles, open what is new, and swap."""
         async with self._swap:
-            store = self._store()
-            state = {
-                key: versioned.value
-                for prefix in (TOGGLES, PARAMS)
-                for key, versioned in (await store.list(prefix)).items()
-            }
-            application, parts = await self._composed(settings, state)
-            self.settings, self._state = settings, state
+            standing = await Standing.read(self._store())
+            application, parts = await self._composed(settings, standing)
+            self.settings, self._standing = settings, standing
             self.application, self._parts = application, parts
             self.engine_services[BudgetBook].store = application.need(StateStore)
             await self._retire()
@@ -163,35 +177,50 @@ class Host:
         return self.engine_services[StateStore]  # type: ignore[no-any-return]
 
     async def _composed(
-        self, settings: Settings, state: Mapping[str, Json]
+        self, settings: Settings, standing: Standing
     ) -> tuple[Application, Mapping[str, Part]]:
-        """Compose and open; a plugin with a component that does not open is left out.
-
-        A journal that does not open is not replaced by one that forgets: turns are refused.
-        """
+        """Compose and open; a plugin with a component that does not open is left out."""
         installed = dict(self.installed)
         services = self.engine_services
         unopened: list[PluginProblem] = []
         while True:
             application, parts = compose(
-                _with_toggles(settings, state, self.installed),
+                toggle.with_toggles(settings, standing.changes, self.installed),
                 installed=installed,
                 engine_services=services,
                 data_dir=self.data_dir,
                 previous=self._parts,
-                operator_params=_operator_params(state),
+                operator_params=toggle.operator_params(standing.changes),
             )
             problem = await self._open_all(parts)
-            if problem is None:
+            if problem is not None:
+                unopened.append(problem)
+                del installed[problem.plugin]
+            elif reason := self._why_unrecorded(application, parts):
+                services = services | {service.Journal: ClosedJournal(reason)}
+            else:
                 break
-            unopened.append(problem)
-            del installed[problem.plugin]
-            if service.Journal in parts[problem.plugin].services:
-                services = services | {service.Journal: ClosedJournal(problem.text)}
         problems = (*self.problems, *unopened, *application.problems)
-        application = evolve(application, problems=_settled(problems, unopened))
+        application = evolve(
+            application, problems=_settled(problems, unopened), holds_keys=standing.holds_keys
+        )
         self._live[application] = [c for part in parts.values() for c in _components(part)]
         return application, parts
+
+    def _why_unrecorded(self, application: Application, parts: Mapping[str, Part]) -> str | None:
+        """Say why the engine's own journal, which forgets, may not stand in for another: a plugin
+        that is switched on may be what keeps the log, or the data folder has one.
+        """
+        if not isinstance(application.need(service.Journal), EphemeralRecords):
+            return None
+        for name, installed in self.installed.items():
+            if not application.settings.plugin(name).enabled:
+                continue
+            if (name not in parts or parts[name].problems) and offers_services(installed):
+                return f"the plugin {name!r} does not work, `coe plugins` says why"
+        if (self.data_dir / LOG_FOLDER).exists():
+            return "the data folder has a log, and no plugin in force keeps it: see `coe plugins`"
+        return None
 
     async def _open_all(self, parts: Mapping[str, Part]) -> PluginProblem | None:
         for name, part in parts.items():
@@ -231,13 +260,12 @@ class Host:
                 )
 
     def _watch(self) -> None:
-        for prefix in (TOGGLES, PARAMS):
+        for prefix in (*toggle.PREFIXES, KEYS):
             self._watchers.append(asyncio.create_task(self._follow(prefix)))
 
     async def _follow(self, prefix: str) -> None:
-        async for values in self._store().watch(prefix):
-            known = {key: value for key, value in self._state.items() if key.startswith(prefix)}
-            if {key: versioned.value for key, versioned in values.items()} == known:
+        async for _ in self._store().watch(prefix):
+            if await Standing.read(self._store()) == self._standing:
                 continue
             try:
                 await self._adopt(self.settings)
@@ -249,13 +277,13 @@ def compose_unopened(settings: Settings, data_dir: Path) -> tuple[Application, M
     """Compose what is installed with the present toggles, and open nothing: enough to look at."""
     installed, problems = discover()
     store = SqliteStateStore(data_dir / STATE_FILE)
-    state = store.peek(TOGGLES) | store.peek(PARAMS)
+    state = _peeked(store)
     application, parts = compose(
-        _with_toggles(settings, state, installed),
+        toggle.with_toggles(settings, state, installed),
         installed=installed,
         engine_services=_engine_services(settings, SystemClock(), store),
         data_dir=data_dir,
-        operator_params=_operator_params(state),
+        operator_params=toggle.operator_params(state),
     )
     return evolve(application, problems=(*problems, *application.problems)), parts
 
@@ -265,12 +293,16 @@ def unopened_commands(settings: Settings, data_dir: Path) -> PluginCommands:
     installed, problems = discover()
     store = SqliteStateStore(data_dir / STATE_FILE)
     commands = compose_commands(
-        _with_toggles(settings, store.peek(TOGGLES), installed),
+        toggle.with_toggles(settings, _peeked(store), installed),
         installed=installed,
         engine_services=_engine_services(settings, SystemClock(), store),
         data_dir=data_dir,
     )
     return evolve(commands, problems=(*problems, *commands.problems))
+
+
+def _peeked(store: SqliteStateStore) -> dict[str, Json]:
+    return {key: value for prefix in toggle.PREFIXES for key, value in store.peek(prefix).items()}
 
 
 def _engine_services(
@@ -289,33 +321,6 @@ def _engine_services(
         ModelCaller: caller,
         RateMeter: RateMeter(clock),
         BudgetBook: BudgetBook(store, clock),
-    }
-
-
-def _with_toggles(
-    settings: Settings, state: Mapping[str, Json], installed: Iterable[str]
-) -> Settings:
-    """Lay the operators' toggles over the settings."""
-    plugins = dict(settings.plugins)
-    origins = dict(settings.origins)
-    for key, value in state.items():
-        match key.split("/", 2):
-            case ["toggles", "plugins", name]:
-                table = plugins.get(name, PluginTable())
-                plugins[name] = evolve(table, enabled=value is not False)
-                origins[f"plugins.{name}.enabled"] = "operator"
-            case ["toggles", "components", component]:  # Its name is unique within its kind.
-                for name in installed:
-                    table = plugins.get(name, PluginTable())
-                    components = {**table.components, component: value is not False}
-                    plugins[name] = evolve(table, components=components)
-                    origins[f"plugins.{name}.components.{component}"] = "operator"
-    return evolve(settings, plugins=plugins, origins=origins)
-
-
-def _operator_params(state: Mapping[str, Json]) -> dict[str, Json]:
-    return {
-        key.removeprefix(PARAMS): value for key, value in state.items() if key.startswith(PARAMS)
     }
 
 

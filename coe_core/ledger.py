@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, TypeAlias
@@ -71,6 +71,13 @@ class Ledger:
 
     owner_id: str
     attempts: list[Attempt] = field(factory=list)
+    running: dict[AttemptId, Callable[[], None]] = field(factory=dict)
+    """How to end each call that has begun and not ended, as cancelled."""
+
+    def cancel_running(self) -> None:
+        """End what still runs: a caller may have dropped an answer without closing it."""
+        for cancel in list(self.running.values()):
+            cancel()
 
     @property
     def usage(self) -> Usage:

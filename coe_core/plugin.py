@@ -163,6 +163,15 @@ def implementations(plugin: Any) -> Mapping[str, Any]:
     }
 
 
+def offers_services(installed: Installed) -> bool:
+    """Tell whether a plugin has the hook `coe_services`, though it may not work otherwise."""
+    try:
+        hook = getattr(load_class(installed), "coe_services", None)
+    except PluginFailed:
+        return False
+    return getattr(hook, "coe_impl", None) is not None
+
+
 def violations(component: Any, contract: type[Any]) -> list[str]:
     """List how a component breaks a contract: missing members, plain methods that should be
     `async`, signatures that cannot be called as the contract calls them.

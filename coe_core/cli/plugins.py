@@ -16,6 +16,7 @@ from coe_core.compose import CONTRACTS
 from coe_core.error import InvalidField, NotFound
 from coe_core.message import Json
 from coe_core.settings import nearest
+from coe_core.toggle import component_toggle, plugin_toggle
 
 
 @click.group("plugins", invoke_without_command=True, help="List plugins; switch them on and off.")
@@ -94,7 +95,7 @@ def _contribution(report: PluginReport) -> str:
 
 def _switch(frame: Frame, name: str, component: str | None, *, on: bool) -> None:
     _check(frame.application, name, component)
-    key = f"toggles/components/{component}" if component else f"toggles/plugins/{name}"
+    key = component_toggle(component) if component else plugin_toggle(name)
 
     async def change() -> None:
         async with frame.host() as host:

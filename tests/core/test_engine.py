@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from attrs import define, field, frozen
+from attrs import define, field, frozen, make_class
 
 from coe_core import (
     AUTO,
@@ -64,7 +64,7 @@ from coe_core.event import (
 from coe_core.host import Host
 from coe_core.identity import SessionId
 from coe_core.request import FunctionDefinition, ToolDefinition
-from coe_core.service import Service
+from coe_core.service import Caller, Service
 from coe_core.testing.scripted import Fault, ScriptedProvider
 
 from .conftest import StartHost, contributing
@@ -81,7 +81,7 @@ class Played:
     name: str = "played"
     asked: list[ChatRequest] = field(factory=list)
     closed: int = 0
-    options: type[Any] = type("Options", (), {})
+    options: type[Any] = make_class("Options", [])
 
     def models(self) -> Sequence[Model]:
         price = Price(input=Decimal(1), output=Decimal(2))
@@ -459,12 +459,14 @@ class Censor:
     async def inspect(self, turn: Turn, step: str, text: str) -> GuardVerdict:
         if isinstance(self.verdict, BaseException):
             raise self.verdict
+        if self.verdict is None:
+            return None  # type: ignore[return-value]
         if self.verdict == "redact":
             return GuardVerdict(verdict="redact", text=text.replace("900101", "******"))
         return GuardVerdict(verdict=self.verdict, reason="not allowed")
 
 
-@pytest.mark.parametrize("verdict", ["refuse", RuntimeError("broken")])
+@pytest.mark.parametrize("verdict", ["refuse", RuntimeError("broken"), None])
 @pytest.mark.parametrize("step", ["request", "egress", "answer"])
 async def test_a_guard_that_refuses_or_fails_refuses(
     start_host: StartHost, step: str, verdict: Any
@@ -629,6 +631,25 @@ async def test_a_budget_that_is_used_up_refuses_and_is_recorded(start_host: Star
     assert outcomes[-1].failure == "budget_denied"
 
 
+async def test_a_used_up_budget_pays_for_no_call_of_unknown_price(start_host: StartHost) -> None:
+    settings = """
+        [groups.default]
+        budget_usd_month = 0.00004
+        [models.unpriced]
+        provider = "played"
+        [models.free]
+        provider = "played"
+        price = { input = 0 }
+    """
+    dear = Chunk(finish_reason="stop", usage=Usage(input_tokens=1000))
+    host = await host_of(start_host, Played([[dear]]), settings)
+    outcomes = [
+        record_of(await play(host.application, ask(model=model))).outcome
+        for model in ("played", "unpriced", "free")
+    ]
+    assert [outcome.failure for outcome in outcomes] == [None, "budget_denied", None]
+
+
 class FullDisk:
     """A journal on a disk without room."""
 
@@ -674,7 +695,7 @@ async def test_no_turn_runs_where_the_journal_did_not_open(start_host: StartHost
         failed = (await play(host.application, ask()))[-1]
         assert isinstance(failed, TurnFailed)
         assert failed.error.code == "service_unavailable"
-        assert "the database is newer than this version" in failed.error.message
+        assert "the plugin 'journal' does not work" in failed.error.message
     assert provider.asked == []
 
 
@@ -734,6 +755,29 @@ async def test_an_agent_answers_and_its_calls_are_in_the_ledger(start_host: Star
     record = record_of(events)
     assert [attempt.purpose for attempt in record.attempts] == ["agent"]
     assert record.outcome.failure is None
+
+
+async def test_an_answer_that_an_agent_drops_ends_as_cancelled(start_host: StartHost) -> None:
+    @frozen
+    class Hasty(Agency):
+        async def work(self, turn: Turn) -> AsyncIterator[Chunk]:
+            caller = turn.application.need(Caller)
+            request = ChatRequest(model="played", messages=turn.request.messages)
+            for _ in range(2):
+                dropped.append(caller.complete("played", request, purpose="agent", parent=turn))
+                yield await anext(dropped[-1])
+            yield Chunk(finish_reason="stop")
+
+    dropped: list[AsyncIterator[Chunk]] = []
+    routers = [Choosing(Route(agent="agency"))]
+    provider = Played([[Chunk(content="one "), Chunk(content="two"), DONE]])
+    host = await host_of(start_host, provider, agents=[Hasty()], routers=routers)
+    events = await play(host.application, ask())
+    assert text_of(events) == "one one "
+    assert [a.outcome for a in record_of(events).attempts] == ["cancelled", "cancelled"]
+    for answer in dropped:
+        await answer.aclose()  # type: ignore[attr-defined]
+    assert len(record_of(events).attempts) == 2
 
 
 async def test_a_client_that_goes_away_ends_its_agents_work(start_host: StartHost) -> None:

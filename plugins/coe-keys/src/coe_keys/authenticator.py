@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from attrs import define, field
 from loguru import logger
 
-from coe_core.access import Credentials, GroupName, Principal
+from coe_core.access import KEYS, Credentials, GroupName, Principal
 from coe_core.error import CoeError, Unauthenticated, Unavailable
 from coe_core.service import Clock, StateStore, Versioned
-from coe_keys.key import PREFIX as PLAIN_PREFIX
-from coe_keys.key import Key, digest_of, id_of
+from coe_keys.key import PREFIX, Key, digest_of, id_of
 from coe_keys.pepper import Pepper
-from coe_keys.ring import PREFIX, readable
+from coe_keys.ring import readable
 
 RETRY_S = 1.0
 
@@ -50,7 +49,7 @@ class KeyAuthenticator:
 
     async def authenticate(self, credentials: Credentials) -> Principal | None:
         token = credentials.token
-        if not self.has_keys or token is None or not token.startswith(PLAIN_PREFIX):
+        if not self.has_keys or token is None or not token.startswith(PREFIX):
             return None
         if self._trouble is not None:
             raise Unavailable("API keys cannot be checked now; `coe doctor` on the server says why")
@@ -73,7 +72,7 @@ class KeyAuthenticator:
     async def _follow(self) -> None:
         while True:
             try:
-                async for values in self.store.watch(PREFIX):
+                async for values in self.store.watch(KEYS):
                     self._take(values)
             except CoeError as error:
                 self._trouble = error

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from coe_core.access import KEYS
 from coe_core.contract import Finding
 from coe_core.error import SettingsError
 from coe_core.service import StateStore
 from coe_keys.pepper import Pepper, fingerprint
-from coe_keys.ring import PREFIX, readable
+from coe_keys.ring import readable
 
 
 @frozen
@@ -20,7 +21,7 @@ class KeysCheck:
     name: str = "keys"
 
     async def check(self) -> Finding:
-        values = await self.store.list(PREFIX)
+        values = await self.store.list(KEYS)
         if not values:
             return Finding(ok=True, text="no API keys: only this machine is served")
         try:

@@ -8,16 +8,13 @@ from datetime import timedelta
 from attrs import evolve, frozen
 from loguru import logger
 
-from coe_core.access import AccessRole
+from coe_core.access import KEYS, AccessRole
 from coe_core.codec import shape_errors, structure, unstructure
 from coe_core.error import Conflict, NotFound
 from coe_core.record import StateChange
 from coe_core.service import Clock, Journal, StateStore, Versioned
 from coe_keys.key import Key, check_group, digest_of, make_id, make_plain, moment
 from coe_keys.pepper import Pepper, fingerprint
-
-PREFIX = "keys/"
-"""Under which the state store holds a key, by its id."""
 
 SECRET_FIELDS = frozenset({"digest", "former_digest", "pepper"})
 
@@ -69,7 +66,7 @@ class KeyRing:
     async def keys(self) -> list[Key]:
         """List all keys, the good and the ended, oldest first."""
         return sorted(
-            readable(await self.store.list(PREFIX)), key=lambda key: (key.created_at, key.id)
+            readable(await self.store.list(KEYS)), key=lambda key: (key.created_at, key.id)
         )
 
     async def rotate(
@@ -107,16 +104,16 @@ class KeyRing:
         return revoked
 
     async def _find(self, key_id: str) -> tuple[Key, int]:
-        found: Versioned = await self.store.get(PREFIX + key_id)
+        found: Versioned = await self.store.get(KEYS + key_id)
         if not found.version:
             raise NotFound(f"there is no key {key_id!r}; `coe keys list` shows their ids")
         return structure(found.value, Key), found.version
 
     async def _put(self, key: Key, *, expect: int) -> None:
         # The state first: a revocation must hold even if it cannot be recorded.
-        await self.store.put(PREFIX + key.id, unstructure(key), expect=expect)
+        await self.store.put(KEYS + key.id, unstructure(key), expect=expect)
         change = StateChange(
-            key=PREFIX + key.id, value=shown(key), actor=self.actor, at=self.clock.now()
+            key=KEYS + key.id, value=shown(key), actor=self.actor, at=self.clock.now()
         )
         await self.journal.append(change)
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 
 from coe_core.access import LOCAL, AccessRole, Credentials, GroupName, Principal
 from coe_core.application import Application
-from coe_core.error import Forbidden, ForgedHost, Unauthenticated
+from coe_core.error import Forbidden, ForgedHost, Unauthenticated, Unavailable
 
 NOBODY = Principal(group=GroupName(""), role="viewer")
 """Who asks on a route that wants no key."""
@@ -28,9 +28,10 @@ async def admit(
 ) -> Principal:
     """Say who this is and that the role suffices.
 
-    Raises `Unauthenticated`, `Forbidden`, or, while no key exists, `ForgedHost`.
+    Raises `Unauthenticated`, `Forbidden`, `Unavailable` while keys exist that nothing can read,
+    or, while no key exists, `ForgedHost`.
     """
-    if not has_keys(application):
+    if not application.wants_keys:
         check_local(credentials, allowed_hosts)
         return LOCAL
     if role is None:
@@ -41,13 +42,15 @@ async def admit(
     return principal
 
 
-def has_keys(application: Application) -> bool:
-    """Tell whether anybody could authenticate: if not, loopback is served without a key."""
-    return any(getattr(known, "has_keys", True) for known in application.authenticators)
-
-
 async def authenticate(application: Application, credentials: Credentials) -> Principal:
-    """Ask the authenticators in order; the first answer counts. Raises `Unauthenticated`."""
+    """Ask the authenticators in order; the first answer counts. Raises `Unauthenticated`, or
+    `Unavailable` while keys exist that nothing in force can read.
+    """
+    if not application.authenticators:
+        raise Unavailable(
+            "keys exist, but no plugin in force reads them, so nobody can be let in; "
+            "`coe plugins` on the server says what is wrong or switched off"
+        )
     for authenticator in application.authenticators:
         if (principal := await authenticator.authenticate(credentials)) is not None:
             return principal

@@ -9,7 +9,6 @@ from attrs import evolve
 
 from coe_core.application import Application
 from coe_core.cli import Frame, pass_frame
-from coe_server.admission import has_keys
 from coe_server.settings import Settings
 
 CONSOLE = "/console"
@@ -72,7 +71,7 @@ def banner(application: Application, address: str) -> str:
         lines.append(f"Console: {address}{CONSOLE}")
     if application.problems:
         lines.append(f"{len(application.problems)} problem(s): see `coe plugins`")
-    key = ' -H "authorization: Bearer $COE_API_KEY"' if has_keys(application) else ""
+    key = ' -H "authorization: Bearer $COE_API_KEY"' if application.wants_keys else ""
     lines.append(
         f"Try: curl {address}/v1/chat/completions{key} -H 'content-type: application/json' "
         """-d '{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}'"""

@@ -19,7 +19,6 @@ from coe_core.error import CoeError
 from coe_core.http import HttpRequest, HttpResponse, HttpRoute, json_response
 from coe_core.message import Json
 from coe_core.parameter import Parameter
-from coe_server.admission import has_keys
 from coe_server.chat import CoeOptions
 from coe_server.schema import Components, Schema, described, without_null
 from coe_server.shape import AnyHeaders, ErrorBody, ErrorHeaders
@@ -43,7 +42,7 @@ def document(application: Application) -> Json:
     for route in application.http_routes:
         paths[route.path][route.method.lower()] = {
             **_operation(route, components),
-            "security": _security(route, keys_exist=has_keys(application)),
+            "security": _security(route, keys_exist=application.wants_keys),
             "responses": {
                 "200": _success(route, components),
                 **{status: {"$ref": f"#/components/responses/{status}"} for status in failures},

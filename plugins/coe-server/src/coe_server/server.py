@@ -18,7 +18,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from coe_core.application import Application
 from coe_core.error import StartRefused
 from coe_core.host import Host
-from coe_server.admission import has_keys, is_loopback
+from coe_server.admission import is_loopback
 from coe_server.gateway import Gateway
 from coe_server.protocol import Protocol
 from coe_server.settings import Settings
@@ -126,7 +126,7 @@ async def _serve(
     tell: Callable[[Application], None],
 ) -> None:
     async with open_host() as host:
-        if not is_loopback(settings.host) and not has_keys(host.application):
+        if not is_loopback(settings.host) and not host.application.wants_keys:
             raise StartRefused(
                 f"{settings.host} can be reached from other machines, and no key exists: "
                 "make one with `coe keys create`, or serve on 127.0.0.1"

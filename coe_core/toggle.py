@@ -1,0 +1,58 @@
+"""What operators change while the server runs, laid over the settings: toggles, and parameters.
+
+They stand in the state store: `toggles/plugins/NAME` and `toggles/components/KIND.NAME` with true
+or false, `params/NAME` with a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from attrs import evolve
+
+from coe_core.message import Json
+from coe_core.settings import PluginTable, Settings
+
+_PLUGINS = "toggles/plugins/"
+_COMPONENTS = "toggles/components/"
+_PARAMS = "params/"
+
+PREFIXES = ("toggles/", _PARAMS)
+"""Where the state store has them."""
+
+
+def plugin_toggle(name: str) -> str:
+    """Return the key of the toggle of a plugin."""
+    return _PLUGINS + name
+
+
+def component_toggle(component: str) -> str:
+    """Return the key of the toggle of a component, `KIND.NAME`."""
+    return _COMPONENTS + component
+
+
+def with_toggles(
+    settings: Settings, state: Mapping[str, Json], installed: Iterable[str]
+) -> Settings:
+    """Lay the toggles over the settings, with the origin `operator`."""
+    plugins, origins = dict(settings.plugins), dict(settings.origins)
+    for key, value in state.items():
+        on = value is not False
+        if key.startswith(_PLUGINS):
+            name = key.removeprefix(_PLUGINS)
+            plugins[name] = evolve(plugins.get(name, PluginTable()), enabled=on)
+            origins[f"plugins.{name}.enabled"] = "operator"
+        elif key.startswith(_COMPONENTS):
+            component = key.removeprefix(_COMPONENTS)
+            for name in installed:  # Whose it is, is not known: its name is unique in its kind.
+                table = plugins.get(name, PluginTable())
+                plugins[name] = evolve(table, components={**table.components, component: on})
+                origins[f"plugins.{name}.components.{component}"] = "operator"
+    return evolve(settings, plugins=plugins, origins=origins)
+
+
+def operator_params(state: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the parameters that operators have set, by name."""
+    return {
+        key.removeprefix(_PARAMS): value for key, value in state.items() if key.startswith(_PARAMS)
+    }
