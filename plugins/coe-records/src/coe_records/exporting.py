@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from attrs import frozen
 from sqlalchemy import ColumnElement, Connection, Select, exists, select
 
-from coe_core.codec import encode, rfc3339, structure, unstructure
+from coe_core.codec import decode, rfc3339, structure
 from coe_core.ledger import Ledger
 from coe_core.record import Interaction, Pointer
 from coe_records.database import reading_engine
 from coe_records.extent import Extent
 from coe_records.folder import DataFolder
 from coe_records.log import Log
-from coe_records.reader import conversation, message, told
+from coe_records.reader import CONVERSATION, told
 from coe_records.table import feedback, interactions
 
 WHOLE = 1 << 31
@@ -42,7 +43,7 @@ class Export:
         query = select(turns).where(*self.extent.holds(turns, turns.c.started_at), ~is_followed)
         with self._connected() as connection:
             for row in _rows(connection, query.order_by(turns.c.started_at, turns.c.id)):
-                yield encode(self._conversation(connection, row)) + b"\n"
+                yield msgspec.json.encode(self._conversation(connection, row)) + b"\n"
 
     def envelopes(self) -> Iterator[bytes]:
         """Yield the log's own lines: turns by their start, then feedback by its time."""
@@ -57,9 +58,10 @@ class Export:
 
     def _conversation(self, connection: Connection, row: Mapping[Any, Any]) -> dict[str, Any]:
         turn = structure(told(self._log.read(_pointer(row))), Interaction)
-        newest_first = connection.execute(conversation(turn.group, turn.id, WHOLE)).all()
+        wanted = {"group": turn.group, "turn_id": turn.id, "limit": WHOLE}
+        newest_first = connection.execute(CONVERSATION, wanted).all()
         line = {
-            "messages": [unstructure(message(*said)) for said in reversed(newest_first)],
+            "messages": [_said(*said) for said in reversed(newest_first)],
             "session_id": turn.session,
             "id": turn.id,
             "group": turn.group,
@@ -86,6 +88,10 @@ class Export:
 def _rows(connection: Connection, query: Select[Any]) -> Iterator[Mapping[Any, Any]]:
     """Yield rows, of which only some hundred are held at a time."""
     yield from connection.execute(query, execution_options={"yield_per": 500}).mappings()
+
+
+def _said(role: str, content: str | None, whole: str | None) -> Any:
+    return {"role": role, "content": content} if whole is None else decode(whole)
 
 
 def _told(turn: Interaction) -> dict[str, Any]:

@@ -9,7 +9,20 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from attrs import define, field
-from sqlalchemy import Column, Connection, Engine, Select, exists, func, literal, select, tuple_
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    Select,
+    String,
+    bindparam,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.exc import DBAPIError
 
 from coe_core.codec import decode, rfc3339, structure
@@ -109,9 +122,8 @@ class Reader:
         """Return the newest messages of the conversation through that turn. It costs what they
         do, however long the conversation is.
         """
-        rows = await self._run(
-            lambda connection: connection.execute(conversation(group, turn_id, limit)).all()
-        )
+        wanted = {"group": group, "turn_id": turn_id, "limit": limit}
+        rows = await self._run(lambda connection: connection.execute(CONVERSATION, wanted).all())
         newest_first = [message(*row) for row in rows]
         return History(messages=tuple(reversed(newest_first)))
 
@@ -172,16 +184,14 @@ def _of(group: str) -> Any:
     return interactions.c.group_name == group
 
 
-def conversation(group: str, turn_id: str, limit: int) -> Select[Any]:
-    """Select the messages of a turn and of those it follows, newest first, until there are enough:
-    their roles, contents, and wholes where there is more to them.
-    """
+def _conversation() -> Select[Any]:
+    given = (interactions.c.id == bindparam("turn_id"), interactions.c.group_name == GROUP)
     first = select(
         interactions.c.id,
         interactions.c.follows,
         interactions.c.messages.label("total"),
         literal(0).label("depth"),
-    ).where(interactions.c.id == turn_id, _of(group))
+    ).where(*given)
     line = first.cte("line", recursive=True)
     # A turn counts for one message at least, so that even a circle of empty ones has an end.
     line = line.union_all(
@@ -190,14 +200,26 @@ def conversation(group: str, turn_id: str, limit: int) -> Select[Any]:
             interactions.c.follows,
             line.c.total + func.max(interactions.c.messages, 1),
             line.c.depth + 1,
-        ).where(interactions.c.id == line.c.follows, _of(group), line.c.total < limit)
+        ).where(
+            interactions.c.id == line.c.follows,
+            interactions.c.group_name == GROUP,
+            line.c.total < LIMIT,
+        )
     )
     return (
         select(chat_messages.c.role, chat_messages.c.content, chat_messages.c.message)
         .where(chat_messages.c.turn_id == line.c.id, chat_messages.c.in_conversation)
         .order_by(line.c.depth, chat_messages.c.position.desc())
-        .limit(limit)
+        .limit(LIMIT)
     )
+
+
+GROUP, LIMIT = bindparam("group", type_=String), bindparam("limit", type_=Integer)
+CONVERSATION = _conversation()
+"""Selects the messages of a turn and of those it follows, newest first, until there are enough:
+their roles, contents, and wholes where there is more to them. Made once, since that takes longer
+than to run it.
+"""
 
 
 def message(role: Any, content: str | None, whole: str | None) -> Message:
