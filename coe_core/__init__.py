@@ -6,6 +6,7 @@ These are the public names, for plugins and for programs that embed CoE. The con
 
 from coe_core.access import Credentials, Principal
 from coe_core.application import AUTO, Application, PluginProblem
+from coe_core.card import Card, Judgement
 from coe_core.contract import (
     Agent,
     AgentProtocol,
@@ -15,7 +16,6 @@ from coe_core.contract import (
     Arm,
     AttemptPolicy,
     Authenticator,
-    Card,
     Check,
     CompensatedTool,
     Continue,
@@ -26,7 +26,6 @@ from coe_core.contract import (
     GiveUp,
     Guard,
     Job,
-    Judgement,
     MetricSink,
     ModelProvider,
     Monitor,

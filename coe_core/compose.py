@@ -11,19 +11,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import attrs
 import click
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from coe_core import contract, service
-from coe_core.application import AUTO, Application, PluginProblem, PluginReport, Stage
-from coe_core.error import CoeError, InvalidField, MissingService, SettingsError
+from coe_core.application import Application, PluginProblem, Stage
+from coe_core.assembly import assemble
+from coe_core.error import CoeError, MissingService
 from coe_core.http import HttpRoute
-from coe_core.model import Model
-from coe_core.parameter import Parameter, declared
 from coe_core.plugin import Installed, PluginFailed, build, implementations, violations
 from coe_core.service import Service
-from coe_core.settings import ModelTable, Settings, nearest, structure_table
+from coe_core.settings import Settings, nearest
 from coe_core.tool import CheckedTool
 
 S = TypeVar("S")
@@ -161,7 +159,7 @@ class Composition:
         for name in self.settings.plugins.keys() - self.installed.keys():
             text = f"no such plugin is installed{nearest(name, self.installed)}"
             mend = f"Install it, or remove [plugins.{name}]."
-            self._problem(name, "discover", text, mend)
+            self.blame(name, "discover", text, mend)
         for name, installed in self.installed.items():
             table = self.settings.plugin(name)
             if not table.enabled:
@@ -189,7 +187,7 @@ class Composition:
         for wanted, provider in part.services.items():
             if self.services.setdefault(wanted, provider) is not provider:
                 text = f"another plugin already provides {wanted.__name__}"
-                self._problem(part.installed.name, "contribute", text, "Disable one of the two.")
+                self.blame(part.installed.name, "contribute", text, "Disable one of the two.")
 
     def _need(self, part: Part, wanted: type[Any]) -> Any:
         """Find a service for a part, composing the plugins that may provide it first."""
@@ -226,7 +224,8 @@ class Composition:
                 part.settings = self.settings
         return []
 
-    def _problem(self, plugin: str, stage: Stage, text: str, mend: str) -> None:
+    def blame(self, plugin: str, stage: Stage, text: str, mend: str) -> None:
+        """Note a problem that no part has of its own."""
         self.problems.append(PluginProblem(plugin=plugin, stage=stage, text=text, mend=mend))
 
     def problems_found(self) -> tuple[PluginProblem, ...]:
@@ -239,131 +238,18 @@ class Composition:
         chosen: dict[str, Any] = {}
         for name, part in self.parts.items():
             for component in part.components[kind]:
-                if not self._switched_on(name, kind, component):
+                if not self.switched_on(name, kind, component):
                     continue
                 if chosen.setdefault(component.name, component) is not component:
                     text = f"{kind} already have a {component.name!r}, of another plugin"
                     mend = f"Set [plugins.{name}.components] '{kind}.{component.name}' = false."
-                    self._problem(name, "contribute", text, mend)
+                    self.blame(name, "contribute", text, mend)
         return [chosen[name] for name in sorted(chosen)]
 
-    def _switched_on(self, plugin: str, kind: str, component: Any) -> bool:
+    def switched_on(self, plugin: str, kind: str, component: Any) -> bool:
+        """Whether settings and toggles leave a component of a plugin on."""
         components = self.settings.plugin(plugin).components
         return components.get(f"{kind}.{component.name}", True)
-
-    def routers(self) -> list[Any]:
-        """Return the routers, those that `[routing] order` names first; those of one plugin that it
-        does not name stay in the order in which the plugin returned them.
-        """
-        order = self.settings.routing.order
-        rank = {name: index for index, name in enumerate(order)}
-        own = [router for part in self.parts.values() for router in part.components["routers"]]
-        active = {id(router) for router in self.active("routers")}
-        found = [router for router in own if id(router) in active]
-        found.sort(key=lambda router: rank.get(router.name, len(order)))
-        for name in rank.keys() - {router.name for router in found}:
-            where = self.settings.where("routing.order")
-            text = f"{where}: [routing] order names {name!r}, which is no router"
-            self._problem(name, "configure", text, "Correct the name, or install its plugin.")
-        return found
-
-    def tools(self) -> dict[str, CheckedTool]:
-        """Return the tools with their compiled schemas."""
-        checked = {id(t.tool): t for part in self.parts.values() for t in part.tools.values()}
-        return {tool.name: checked[id(tool)] for tool in self.active("tools")}
-
-    def models(self, providers: Mapping[str, contract.ModelProvider]) -> dict[str, Model]:
-        """Return every alias: what the providers offer, with the settings over it."""
-        models: dict[str, Model] = {}
-        for provider in providers.values():
-            models |= {model.alias: model for model in provider.models()}
-        for alias, table in self.settings.models.items():
-            try:
-                models[alias] = self._model(alias, table, providers)
-            except SettingsError as error:
-                text = "; ".join(map(str, error.all))
-                self._problem(table.provider, "configure", text, "Mend the settings.")
-        return models
-
-    def _model(
-        self, alias: str, table: ModelTable, providers: Mapping[str, contract.ModelProvider]
-    ) -> Model:
-        path = f"models.{alias}"
-        if alias == AUTO:
-            raise SettingsError(
-                f"[{path}] takes the name by which clients leave the choice to CoE; name it "
-                "otherwise",
-                where=self.settings.where(f"{path}.provider"),
-            )
-        if table.provider not in providers:
-            hint = nearest(table.provider, providers)
-            raise SettingsError(
-                f"[{path}] there is no provider {table.provider!r}{hint}",
-                where=self.settings.where(f"{path}.provider"),
-            )
-        provider = providers[table.provider]
-        model = Model(
-            alias=alias,
-            provider=provider.name,
-            name=table.model or alias,
-            options=structure_table(provider.options, table.options, path, self.settings),
-            capability=table.capability,
-            price=table.price.price() if table.price is not None else None,
-            context_tokens=table.context_tokens,
-            max_output_tokens=table.max_output_tokens,
-        )
-        return provider.describe(model)
-
-    def check_aliases(self, models: Mapping[str, Model]) -> None:
-        """Note the aliases in `[routing]` and `[groups]` that are no models."""
-        routing = self.settings.routing
-        named = {"routing.default": [routing.default]}
-        for alias, fallbacks in routing.fallbacks.items():
-            named[f"routing.fallbacks.{alias}"] = [alias, *fallbacks]
-        for group, table in self.settings.groups.items():
-            named[f"groups.{group}.models"] = list(table.models or ())
-        for path, aliases in named.items():
-            for alias in aliases:
-                if alias not in models:
-                    where = self.settings.where(path) or "by default"
-                    text = f"{path} ({where}) names {alias!r}, no model{nearest(alias, models)}"
-                    self._problem("core", "configure", text, f"Write a [models.{alias}] table.")
-
-    def parameters(self) -> dict[str, Parameter]:
-        """Return the parameters that the plugins declare, by name."""
-        found: dict[str, Parameter] = {}
-        for name, part in self.parts.items():
-            settings = getattr(part.plugin, "settings", None)
-            for parameter in declared(name, settings) if attrs.has(type(settings)) else ():
-                if found.setdefault(parameter.name, parameter) is not parameter:
-                    text = f"another plugin already has a parameter {parameter.name!r}"
-                    self._problem(name, "contribute", text, "Rename the field.")
-        return found
-
-    def reports(self) -> tuple[PluginReport, ...]:
-        """Describe every plugin that is installed."""
-        return tuple(self._report(installed) for installed in self.installed.values())
-
-    def _report(self, installed: Installed) -> PluginReport:
-        name = installed.name
-        part = self.parts.get(name)
-        contributes: dict[str, tuple[str, ...]] = {}
-        disabled: list[str] = []
-        if part is not None and part.services:
-            contributes["services"] = tuple(sorted(s.__name__ for s in part.services))
-        for kind, components in part.components.items() if part is not None else ():
-            if components:
-                contributes[kind] = tuple(component.name for component in components)
-            off = [c.name for c in components if not self._switched_on(name, kind, c)]
-            disabled += [f"{kind}.{component}" for component in off]
-        return PluginReport(
-            name=name,
-            distribution=installed.distribution,
-            version=installed.version,
-            enabled=self.settings.plugin(name).enabled,
-            contributes=contributes,
-            disabled=tuple(disabled),
-        )
 
 
 def _fits(part: Part, kind: str, component: Any) -> bool:
@@ -415,34 +301,7 @@ def compose(
         if not (stale := work.stale()):
             break
         reused = {name: part for name, part in reused.items() if name not in stale}
-    return _assemble(work, operator_params or {}), work.parts
-
-
-def _assemble(work: Composition, operator_params: Mapping[str, Any]) -> Application:
-    lists: dict[str, Any] = {
-        kind: tuple(work.active(kind))
-        for kind in CONTRACTS
-        if kind not in ("routers", "model_providers", "tools", "agents")
-    }
-    providers = {provider.name: provider for provider in work.active("model_providers")}
-    models = work.models(providers)
-    work.check_aliases(models)
-    parameters = work.parameters()
-    application = Application(
-        settings=work.settings,
-        plugins=work.reports(),
-        problems=(),
-        services=work.services,
-        models=models,
-        parameters=parameters,
-        operator_params=_valid_params(work, parameters, operator_params),
-        routers=tuple(work.routers()),
-        model_providers=providers,
-        tools=work.tools(),
-        agents={agent.name: agent for agent in work.active("agents")},
-        **lists,
-    )
-    return evolve(application, problems=work.problems_found())
+    return assemble(work, operator_params or {}), work.parts
 
 
 @frozen(kw_only=True)
@@ -472,24 +331,3 @@ def compose_commands(
         disabled=[name for name in installed if not settings.plugin(name).enabled],
         problems=work.problems_found(),
     )
-
-
-def _valid_params(
-    work: Composition, parameters: Mapping[str, Parameter], values: Mapping[str, Any]
-) -> dict[str, Any]:
-    valid = {}
-    for name, value in values.items():
-        try:
-            valid[name] = parameters[name].check(value)
-        except KeyError:
-            continue  # Of a plugin that is not in use just now.
-        except InvalidField as error:
-            work.problems.append(
-                PluginProblem(
-                    plugin=parameters[name].plugin,
-                    stage="configure",
-                    text=f"the operator's value is not valid: {error.message}",
-                    mend="Set another.",
-                )
-            )
-    return valid

@@ -15,12 +15,14 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from attrs import field, frozen
 
 from coe_core.access import Credentials, Principal
+from coe_core.card import Card, Judgement
 from coe_core.error import CoeError
 from coe_core.identity import TurnId
 from coe_core.ledger import Attempt
 from coe_core.message import Json, Message
 from coe_core.model import Chunk, Model, Vectors
-from coe_core.record import Pointer, Record
+from coe_core.panel import PanelItem
+from coe_core.record import Record
 from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.turn import GuardVerdict, Passage, Route, Turn
 
@@ -269,34 +271,6 @@ class PromptPack(Component, Protocol):
         ...
 
 
-@frozen(kw_only=True)
-class Card:
-    """A piece of knowledge, distilled from the log."""
-
-    id: str
-    layer: str
-    kind: Literal["fact", "procedure", "pitfall", "answer"]
-    text: str
-    evidence: tuple[Pointer, ...] = ()
-    quality_score: float | None = None
-    """0 to 1; None while it is not known."""
-    feedback_count: int = 0
-    used: int = 0
-    helped: int = 0
-    hurt: int = 0
-    valid_until: datetime | None = None
-    state: Literal["candidate", "active", "held", "expired"] = "candidate"
-    reason: str = ""
-
-
-@frozen(kw_only=True)
-class Judgement:
-    """What a promotion policy says of a card."""
-
-    decision: Literal["promote", "hold", "keep", "expire"]
-    reasons: tuple[str, ...]
-
-
 @runtime_checkable
 class PromotionPolicy(Component, Protocol):
     """Judges a card."""
@@ -477,53 +451,6 @@ class Check(Component, Protocol):
     async def check(self) -> Finding:
         """Look, and change nothing. A check that raises counts as not ok."""
         ...
-
-
-@frozen(kw_only=True)
-class Stat:
-    """A single figure, with its interval and what it was before."""
-
-    label: str
-    value: str
-    low: str | None = None
-    high: str | None = None
-    before: str | None = None
-
-
-@frozen(kw_only=True)
-class Series:
-    """A line over time."""
-
-    label: str
-    unit: str
-    points: tuple[tuple[datetime, float | None], ...]
-
-
-@frozen(kw_only=True)
-class Table:
-    """Rows under headings; every row as long as `columns`."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@frozen(kw_only=True)
-class Story:
-    """What happened, step by step: a title and a text each."""
-
-    steps: tuple[tuple[str, str], ...]
-
-
-@frozen(kw_only=True)
-class Action:
-    """A button: a POST to a route of the plugin's own."""
-
-    label: str
-    path: str
-    role: Literal["operator", "admin"]
-
-
-PanelItem: TypeAlias = Stat | Series | Table | Story | Action
 
 
 @runtime_checkable

@@ -15,7 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from attrs import frozen
 
-from coe_core.contract import Card, Job
+from coe_core.card import Card
+from coe_core.contract import Job
 from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent, Purpose
 from coe_core.message import Json, Message

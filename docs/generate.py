@@ -30,7 +30,7 @@ from notation import (
 )
 
 import coe_core
-from coe_core import compose, contract, event, hookspec, record, service, testing
+from coe_core import card, compose, contract, event, hookspec, panel, record, service, testing
 from coe_core.application import Application
 from coe_core.cli.frame import Frame, common_options
 from coe_core.cli.init import toml
@@ -150,7 +150,7 @@ def values() -> Iterator[str]:
     yield "What components are given and give back. All are frozen: change one with `attrs.evolve`."
     public = [getattr(coe_core, name) for name in coe_core.__all__]
     found = [cls for cls in public if isinstance(cls, type) and attrs.has(cls)]
-    for module in (contract, service, event, record):
+    for module in (contract, card, panel, service, event, record):
         found += [cls for cls in _defined(module) if attrs.has(cls) and cls not in found]
     for cls in sorted(found, key=lambda cls: cls.__name__):
         yield from _class(cls)

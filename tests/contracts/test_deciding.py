@@ -9,7 +9,7 @@ from typing import Any
 from attrs import evolve
 
 from coe_core import Arm, Continue, Credentials, GuardVerdict, Principal, Retry, Route, Switch
-from coe_core.contract import Judgement
+from coe_core.card import Judgement
 from coe_core.error import Unauthenticated
 from coe_core.scaffold.kinds.attempt_policy import ExampleAttemptPolicy
 from coe_core.scaffold.kinds.authenticator import ExampleAuthenticator

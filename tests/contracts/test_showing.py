@@ -8,8 +8,8 @@ import click
 from attrs import evolve, frozen
 
 from coe_core import Alert, Principal, Sample, hookimpl
-from coe_core.contract import Action, Series, Stat, Story, Table
 from coe_core.http import HttpResponse, HttpRoute, json_response
+from coe_core.panel import Action, Series, Stat, Story, Table
 from coe_core.scaffold.kinds.alert_rule import ExampleAlertRule
 from coe_core.scaffold.kinds.alert_sink import ExampleAlertSink
 from coe_core.scaffold.kinds.cli_command import example

@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from coe_core import Principal, hookimpl
 from coe_core.compose import Context
-from coe_core.contract import PanelItem, Stat, Table
+from coe_core.panel import PanelItem, Stat, Table
 
 
 @frozen

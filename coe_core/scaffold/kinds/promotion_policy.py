@@ -5,8 +5,8 @@ from datetime import datetime
 from attrs import frozen
 
 from coe_core import Card, hookimpl
+from coe_core.card import Judgement
 from coe_core.compose import Context
-from coe_core.contract import Judgement
 
 
 @frozen(kw_only=True)

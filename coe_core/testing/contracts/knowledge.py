@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from hypothesis import strategies as st
 
-from coe_core.contract import Card
+from coe_core.card import Card
 from coe_core.service import KnowledgeStore
 from coe_core.testing.contracts.component import ServiceContract, untouched
 from coe_core.testing.contracts.law import law

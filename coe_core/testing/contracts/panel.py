@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from hypothesis import strategies as st
 
 from coe_core.access import Principal
-from coe_core.contract import Action, Panel, PanelItem, Series, Stat, Story, Table
+from coe_core.contract import Panel
+from coe_core.panel import Action, PanelItem, Series, Stat, Story, Table
 from coe_core.testing.contracts.component import ComponentContract, untouched
 from coe_core.testing.contracts.law import law
 from coe_core.testing.strategies import names, principals, texts

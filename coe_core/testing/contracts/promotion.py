@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from coe_core.contract import Card, Judgement, PromotionPolicy
+from coe_core.card import Card, Judgement
+from coe_core.contract import PromotionPolicy
 from coe_core.testing.contracts.component import ComponentContract, untouched
 from coe_core.testing.contracts.law import law
 from coe_core.testing.strategies import cards, instants

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from coe_core.access import Credentials, Principal
 from coe_core.budget import Budget
-from coe_core.contract import Alert, Card, Failure, Sample
+from coe_core.card import Card
+from coe_core.contract import Alert, Failure, Sample
 from coe_core.error import CoeError
 from coe_core.ledger import Attempt, Intent
 from coe_core.message import Message, Part, ToolCall

@@ -7,7 +7,8 @@ from functools import cache
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from coe_core.contract import Alert, Card, Sample
+from coe_core.card import Card
+from coe_core.contract import Alert, Sample
 from coe_core.testing.strategies.record import pointers
 from coe_core.testing.strategies.text import names, texts
 from coe_core.testing.strategies.turn import instants, layers, uuids7

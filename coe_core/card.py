@@ -1,0 +1,38 @@
+"""Cards: pieces of knowledge, and how they are judged."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from attrs import frozen
+
+from coe_core.record import Pointer
+
+
+@frozen(kw_only=True)
+class Card:
+    """A piece of knowledge, distilled from the log."""
+
+    id: str
+    layer: str
+    kind: Literal["fact", "procedure", "pitfall", "answer"]
+    text: str
+    evidence: tuple[Pointer, ...] = ()
+    quality_score: float | None = None
+    """0 to 1; None while it is not known."""
+    feedback_count: int = 0
+    used: int = 0
+    helped: int = 0
+    hurt: int = 0
+    valid_until: datetime | None = None
+    state: Literal["candidate", "active", "held", "expired"] = "candidate"
+    reason: str = ""
+
+
+@frozen(kw_only=True)
+class Judgement:
+    """What a promotion policy says of a card."""
+
+    decision: Literal["promote", "hold", "keep", "expire"]
+    reasons: tuple[str, ...]
