@@ -13,7 +13,7 @@ from loguru import logger
 from coe_core.access import Principal
 from coe_core.application import AUTO, Application
 from coe_core.budget import BudgetBook, RateLimits, RateMeter
-from coe_core.error import InvalidField
+from coe_core.error import InvalidField, NotFound
 from coe_core.identity import SessionId, TurnId, uuid7
 from coe_core.ledger import Ledger
 from coe_core.message import Json
@@ -50,6 +50,8 @@ class Admission:
     turn: Turn
     limits: RateLimits | None
     exposures: Mapping[str, str]
+    fault: Exception | None = None
+    """Why the turn cannot go on as it should: its session could not be looked up."""
 
 
 _running: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -83,20 +85,35 @@ async def admit(application: Application, ask: Ask) -> Admission:
     clock = application.need(Clock)
     group = application.group(ask.principal.group)
     limits = application.need(RateMeter).admit(ask.principal.group, group)
-    session = await recall(
-        application,
-        ask.principal.group,
-        ask.request.messages,
-        session_id=ask.session_id,
-        follows=ask.follows,
-    )
+    session, fault = await _session(application, ask)
     turn_id = ask.turn_id or TurnId(uuid7())
     params, exposures = _params(application, ask, turn_id, session)
     return Admission(
         turn=_turn(application, ask, turn_id, session, params, clock),
         limits=limits,
         exposures=exposures,
+        fault=fault,
     )
+
+
+async def _session(application: Application, ask: Ask) -> tuple[Session, Exception | None]:
+    """Find the session; when what keeps sessions fails, the turn has one of its own, and a fault:
+    it is then recorded, and the last resort may still answer it.
+    """
+    try:
+        found = await recall(
+            application,
+            ask.principal.group,
+            ask.request.messages,
+            session_id=ask.session_id,
+            follows=ask.follows,
+        )
+    except NotFound:
+        raise
+    except Exception as error:
+        identity = ask.session_id or SessionId(uuid7())
+        return Session(id=identity, new_messages=ask.request.messages), error
+    return found, None
 
 
 def _turn(

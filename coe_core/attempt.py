@@ -2,150 +2,162 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
 from attrs import define, evolve, field
-from loguru import logger
 
-from coe_core.answer import AnswerBuilder, is_empty, without_end
+from coe_core import guard, resilience
+from coe_core.answer import AnswerBuilder, Choice
 from coe_core.caller import Call
-from coe_core.contract import Continue, Failure, GiveUp, Retry, Switch, Verdict
-from coe_core.error import BudgetExceeded, UpstreamError
+from coe_core.contract import Continue, Failure, Retry, Switch, Verdict
+from coe_core.error import CoeError, ContextTooLong, UpstreamError
 from coe_core.event import AttemptStarted, Delta, Event
 from coe_core.identity import AttemptId
-from coe_core.model import Chunk, ToolCallDelta
+from coe_core.message import Message
+from coe_core.model import Chunk
 from coe_core.progress import Progress
 from coe_core.request import ChatRequest
+from coe_core.view import ClientView
+
+Events = AsyncGenerator[Event, None]
 
 
 @define
-class ClientView:
-    """What of an answer the client is shown: not the calls of our own tools."""
-
-    ours: Collection[str]
-    started: bool = False
-    _shown: dict[tuple[int, int], int | None] = field(factory=dict, init=False)
-    """Choice and index of a call to the index that the client sees; None for ours."""
-    _counts: dict[int, int] = field(factory=dict, init=False)
-
-    def show(self, chunk: Chunk) -> Chunk | None:
-        """Return what the client sees of a chunk, None for nothing."""
-        if self.ours and chunk.tool_calls:
-            chunk = evolve(chunk, tool_calls=self._client_calls(chunk))
-        chunk = without_end(chunk)
-        if is_empty(chunk):
-            return None
-        self.started = True
-        return chunk
-
-    def _client_calls(self, chunk: Chunk) -> tuple[ToolCallDelta, ...]:
-        shown = []
-        for piece in chunk.tool_calls:
-            key = (chunk.index, piece.index)
-            if key not in self._shown:
-                is_ours = piece.name in self.ours
-                count = self._counts.get(chunk.index, 0)
-                self._shown[key] = None if is_ours else count
-                self._counts[chunk.index] = count + (not is_ours)
-            if (index := self._shown[key]) is not None:
-                shown.append(evolve(piece, index=index))
-        return tuple(shown)
-
-
-async def attempts(
-    progress: Progress,
-    target: str,
-    request: ChatRequest,
-    builder: AnswerBuilder,
-    ours: Collection[str],
-) -> AsyncGenerator[Event, None]:
-    """Call `target`, and after a failure what the policies say, until an answer is whole.
+class Attempts:
+    """Attempts at one answer, until it is whole or the policies give up.
 
     The whole answer, with the calls of our own tools, is put together in `builder`; the client is
-    shown the rest. Raises the last `UpstreamError` when the policies give up.
+    shown what `view` lets pass.
     """
-    turn = progress.turn
-    view = ClientView(ours)
-    continues: AttemptId | None = None
-    while True:
-        model = turn.application.model(target, turn.principal)
+
+    progress: Progress
+    target: str
+    prompt: ChatRequest
+    builder: AnswerBuilder
+    view: ClientView
+    _request: ChatRequest = field(init=False)
+    """The prompt, or that of a continuation."""
+    _continues: AttemptId | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Begin with the prompt."""
+        self._request = self.prompt
+
+    async def run(self) -> Events:
+        """Call the target, and after a failure what the policies say. Raises the last error when
+        they give up.
+        """
+        while True:
+            call = await self._begin()
+            yield AttemptStarted(id=call.id, model=self.target)
+            failed: CoeError | None = None
+            try:
+                async with aclosing(self._deltas(call)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+            except (UpstreamError, ContextTooLong) as error:
+                failed = error
+            if call.attempt is not None:
+                await resilience.note(self.progress.turn, call.attempt, failed)
+            if failed is None:
+                break
+            await self._follow(await self._verdict(failed), failed, call.id)
+        for chunk in self.view.release():
+            yield Delta(chunk=chunk)
+        self.progress.answered_by = self.target
+        self.progress.finish_reasons = self.builder.finish_reasons()
+
+    async def resume(self, verdict: Continue, after: AttemptId | None) -> None:
+        """Go on from what the client has seen; what is added to the prompt leaves us too."""
+        self.target, self._continues = verdict.model, after
+        turn, known = self.progress.turn, self.prompt.messages
+        messages: list[Message] = []
+        for message in verdict.messages:
+            added = () if message in known else (message,)
+            verdicts = self.progress.verdicts
+            messages += await guard.inspect_messages(turn, "egress", added, verdicts) or (message,)
+        self._request = _limited(evolve(self.prompt, messages=tuple(messages)), verdict)
+        said = self.builder.choices.get(0, Choice())
+        kept = Choice([self.view.text], {}, None, said.delta_extra, said.choice_extra)
+        self.builder.choices = {0: kept}
+        self.view.begin(verdict.seam)
+
+    async def _begin(self) -> Call:
+        progress = self.progress
+        self.target = resilience.instead(progress, self.target)
+        model = progress.turn.application.model(self.target, progress.turn.principal)
         call = await progress.caller.begin_chat(
-            model, request, purpose="chat", parent=turn, continues=continues
+            model, self._request, purpose="chat", parent=progress.turn, continues=self._continues
         )
-        progress.tried.append(target)
-        yield AttemptStarted(id=call.id, model=target)
-        try:
-            async with aclosing(_deltas(call, request, builder, view)) as deltas:
-                async for delta in deltas:
-                    yield delta
-        except UpstreamError as error:
-            failed = error
-        else:
-            progress.answered_by = target
-            progress.finish_reasons = builder.finish_reasons()
-            return
-        match await _verdict(progress, failed, target, builder, view):
-            case GiveUp():
+        progress.tried.append(self.target)
+        return call
+
+    async def _deltas(self, call: Call) -> AsyncGenerator[Delta, None]:
+        async with aclosing(call.chunks(self._request)) as chunks:
+            async for chunk in chunks:
+                for shown in self._take(self.view.join(chunk)):
+                    yield Delta(chunk=shown)
+        for shown in self._take(self.view.rest()):
+            yield Delta(chunk=shown)
+
+    def _take(self, chunk: Chunk) -> Iterable[Chunk]:
+        self.builder.add(chunk)
+        return self.view.show(chunk)
+
+    async def _verdict(self, error: CoeError) -> Verdict:
+        failure = Failure(
+            error=error,
+            model=self.target,
+            attempts=resilience.chat_attempts(self.progress.turn),
+            fallbacks=resilience.fallbacks(self.progress, self.target),
+            text=self.view.text,
+            started=self.view.started,
+            messages=self.prompt.messages,
+        )
+        return await resilience.verdict(self.progress.turn, failure)
+
+    async def _follow(self, verdict: Verdict, failed: CoeError, after: AttemptId) -> None:
+        """Do what a policy says, unless the client would see something twice."""
+        match verdict:
+            case Retry(after_s=after_s) if not self.view.started:
+                await self.progress.clock.sleep(after_s)
+                self._restart(self.target)
+            case Switch(model=model) if not self.view.started:
+                self._restart(model)
+            case Continue() if not self.view.called:
+                await self.resume(verdict, after)
+            case _:
                 raise failed
-            case Retry(after_s=after_s):
-                await progress.clock.sleep(after_s)
-                builder.choices.clear()
-            case Switch(model=other):
-                target = other
-                builder.choices.clear()
-            case Continue(model=other, messages=messages):
-                target = other
-                request = evolve(request, messages=messages)
-                continues = call.id
+
+    def _restart(self, target: str) -> None:
+        self.target, self._request, self._continues = target, self.prompt, None
+        self.builder.choices.clear()
+        self.view.begin()
 
 
-async def _deltas(
-    call: Call, request: ChatRequest, builder: AnswerBuilder, view: ClientView
-) -> AsyncGenerator[Event, None]:
-    async with aclosing(call.chunks(request)) as chunks:
-        async for chunk in chunks:
-            builder.add(chunk)
-            if (shown := view.show(chunk)) is not None:
-                yield Delta(chunk=shown)
-
-
-async def _verdict(
-    progress: Progress, error: UpstreamError, target: str, builder: AnswerBuilder, view: ClientView
-) -> Verdict:
-    turn = progress.turn
-    declared = turn.application.settings.routing.fallbacks
-    chain = declared.get(progress.route.target if progress.route else target, ())
-    failure = Failure(
-        error=error,
-        model=target,
-        attempts=tuple(a for a in turn.ledger.attempts if a.purpose == "chat"),
-        fallbacks=tuple(
-            alias
-            for alias in chain
-            if alias not in progress.tried
-            and alias in turn.application.allowed_models(turn.principal)
-        ),
-        text=builder.text,
-        started=view.started,
+async def rescue(progress: Progress, verdict: Switch | Continue) -> Events:
+    """Answer the client's own request after the turn has failed, going on from what it has seen."""
+    turn, sent = progress.turn, progress.sent
+    messages = await guard.inspect_messages(
+        turn, "egress", resilience.conversation(turn), progress.verdicts
     )
-    for policy in turn.application.attempt_policies:
-        try:
-            verdict = await policy.after_failure(turn, failure)
-        except BudgetExceeded:
-            raise
-        except Exception as raised:
-            logger.bind(policy=policy.name).opt(exception=raised).error("a policy raised")
-            continue
-        if verdict is not None:
-            return verdict
-    return declared_fallbacks(failure)
+    request = evolve(turn.request, messages=messages)
+    view = ClientView((), resilience.held(turn), bool(sent.choices), texts=[sent.text])
+    work = Attempts(progress, verdict.model, request, AnswerBuilder(), view)
+    if isinstance(verdict, Continue):
+        last = resilience.chat_attempts(turn)[-1:]
+        await work.resume(verdict, last[0].id if last else None)
+    async with aclosing(work.run()) as events:
+        async for event in events:
+            yield event
 
 
-def declared_fallbacks(failure: Failure) -> Verdict:
-    """Decide as the core does when no policy has: take the next declared fallback, as long as the
-    client has seen nothing and another target may do better.
-    """
-    if failure.started or not failure.error.retryable or not failure.fallbacks:
-        return GiveUp()
-    return Switch(model=failure.fallbacks[0])
+def _limited(request: ChatRequest, verdict: Continue) -> ChatRequest:
+    """Let the rest be as long as the policy says, in the field that the client used."""
+    limit = verdict.output_limit_tokens
+    if limit is None:
+        return request
+    if request.max_completion_tokens is not None:
+        return evolve(request, max_completion_tokens=limit)
+    return evolve(request, max_tokens=limit)

@@ -119,6 +119,8 @@ class Failure:
     """What the client has seen of the answer."""
     started: bool = False
     """Whether the client has seen anything: text or a piece of a tool call."""
+    messages: tuple[Message, ...] = ()
+    """The prompt that was to be answered, as it went upstream at first."""
 
 
 @frozen(kw_only=True)
@@ -135,6 +137,18 @@ class Switch:
     model: str
 
 
+class Seam(Protocol):
+    """Joins the text of a continuation to what the client has seen."""
+
+    def add(self, text: str) -> str:
+        """Take in a piece, and return what the client may see of all pieces so far."""
+        ...
+
+    def rest(self) -> str:
+        """Return what was kept back: the continuation has ended."""
+        ...
+
+
 @frozen(kw_only=True)
 class Continue:
     """Let another model, or the same, go on from what the client has seen.
@@ -144,6 +158,10 @@ class Continue:
 
     model: str
     messages: tuple[Message, ...]
+    output_limit_tokens: int | None = None
+    """How long the rest may be; None: as long as the client lets the whole answer be."""
+    seam: Seam | None = None
+    """What the text passes through on its way; None: it is appended as it comes."""
 
 
 @frozen(kw_only=True)
@@ -161,6 +179,41 @@ class AttemptPolicy(Component, Protocol):
     async def after_failure(self, turn: Turn, failure: Failure) -> Verdict | None:
         """Decide, or return None to leave it to the next policy. The core's own, asked last,
         takes the declared fallbacks in order until the client has seen something.
+        """
+        ...
+
+
+Held: TypeAlias = Literal["nothing", "unfinished", "everything"]
+"""What of an answer is kept from the client while it comes: words and tool calls that are not
+finished, or everything until it is whole.
+"""
+
+
+@runtime_checkable
+class ResiliencePolicy(AttemptPolicy, Protocol):
+    """An attempt policy that is also asked before a call, told of each that has ended, and asked
+    once more when a turn fails altogether. One that raises here is passed over.
+    """
+
+    def holds(self, turn: Turn) -> Held:
+        """Say what is kept back of the turn's answers, so that they can be continued between two
+        words, or begun anew. Of several policies the most careful counts.
+        """
+        ...
+
+    def instead(self, turn: Turn, model: str, fallbacks: tuple[str, ...]) -> str | None:
+        """Name what to call in the place of `model`, None to call it. `fallbacks` are the declared
+        ones that have not been tried.
+        """
+        ...
+
+    async def note(self, turn: Turn, attempt: Attempt, error: CoeError | None) -> None:
+        """Take in how an attempt at an answer ended; one that was cancelled is not told."""
+        ...
+
+    async def last_resort(self, turn: Turn, failure: Failure) -> Switch | Continue | None:
+        """Say who answers the client's own request after the turn has failed, wherever it did, or
+        None to let it fail. Not asked where the client, a guard or a budget is the reason.
         """
         ...
 

@@ -13,12 +13,12 @@ from contextlib import aclosing
 from attrs import evolve
 from loguru import logger
 
-from coe_core import guard, prompt
+from coe_core import guard, prompt, resilience
 from coe_core.access import Principal
 from coe_core.admission import Ask, admit, check, in_order
 from coe_core.answer import AnswerBuilder, is_empty, without_end
 from coe_core.application import AUTO, Application
-from coe_core.attempt import attempts
+from coe_core.attempt import Attempts, rescue
 from coe_core.budget import RateMeter
 from coe_core.caller import ModelCaller, closing
 from coe_core.error import (
@@ -48,6 +48,7 @@ from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.service import Clock, Journal
 from coe_core.tool import CheckedTool, answer_message
 from coe_core.turn import FailureClass, Outcome, Route, ToolRun, Turn
+from coe_core.view import ClientView
 
 Events = AsyncGenerator[Event, None]
 
@@ -89,17 +90,46 @@ async def run(application: Application, ask: Ask) -> Events:
 
 
 async def _work(progress: Progress) -> Events:
+    """Answer; where that fails, in a plugin of ours even, the last resort answers if there is one.
+
+    The request's guards come before it, and everything that it calls is guarded, paid for and
+    recorded like any other call.
+    """
     inspected = await guard.inspect_messages(
         progress.turn, "request", progress.turn.session.new_messages, progress.verdicts
     )
     progress.replace_messages(inspected)
+    try:
+        async with aclosing(_shown(progress, _answered(progress))) as events:
+            async for event in events:
+                yield event
+    except Exception as error:
+        verdict = await resilience.last_resort(progress, error)
+        if verdict is None:
+            raise
+        logger.bind(turn=progress.turn.id).opt(exception=error).error("the last resort answers")
+        progress.rescued_from = resilience.known_error(error)
+        async with aclosing(_shown(progress, rescue(progress, verdict))) as events:
+            async for event in events:
+                yield event
+
+
+async def _answered(progress: Progress) -> Events:
+    if (fault := progress.admission.fault) is not None:
+        raise fault
     route = progress.route = await _route(progress.turn)
     yield Routed(route=route)
     progress.passages = await prompt.retrieve(progress.turn, route)
     if progress.passages:
         yield Retrieved(passages=progress.passages)
     answer = _answer if route.model is not None else _agent
-    events = answer(progress, route)
+    async with aclosing(answer(progress, route)) as events:
+        async for event in events:
+            yield event
+
+
+async def _shown(progress: Progress, events: Events) -> Events:
+    """Note what the client sees, once the guards of answers have let it pass."""
     if any("answer" in g.steps for g in progress.turn.application.guards):
         events = _guarded(progress, events)
     async with aclosing(events):
@@ -169,7 +199,9 @@ async def _answer(progress: Progress, route: Route) -> Events:
             tools=(*turn.request.tools, *prompt.definitions(turn, offered)),
         )
         target = progress.answered_by or route.target
-        async with aclosing(attempts(progress, target, request, builder, tools)) as events:
+        view = ClientView(tools, resilience.held(turn))
+        work = Attempts(progress, target, request, builder, view)
+        async with aclosing(work.run()) as events:
             async for event in events:
                 yield event
         calls = [call for said in builder.messages() for call in said.tool_calls]
@@ -235,11 +267,14 @@ async def _guarded(progress: Progress, events: Events) -> Events:
 
 async def _end(progress: Progress) -> Event:
     reasons = progress.finish_reasons or ("stop",)
+    rescued_from = progress.rescued_from
     went_elsewhere = progress.route is not None and progress.answered_by != progress.route.target
     outcome = Outcome(
         status="success",
         finish_reason=reasons[0],
-        failure="fallback_used" if went_elsewhere else None,
+        failure="fallback_used" if went_elsewhere or rescued_from is not None else None,
+        error_code=rescued_from.code if rescued_from is not None else None,
+        error=rescued_from.message if rescued_from is not None else None,
     )
     record = await _record(progress, outcome)
     return TurnEnded(
@@ -253,7 +288,7 @@ async def _end(progress: Progress) -> Event:
 async def _fail(progress: Progress, error: Exception) -> TurnFailed:
     if not isinstance(error, CoeError):
         logger.bind(turn=progress.turn.id).opt(exception=error).error("a turn failed inside CoE")
-    known = error if isinstance(error, CoeError) else CoeError("an error inside CoE; see its log")
+    known = resilience.known_error(error)
     outcome = Outcome(
         status="failed",
         failure=_failure_class(known),

@@ -11,6 +11,7 @@ from coe_core.admission import Admission
 from coe_core.answer import AnswerBuilder
 from coe_core.caller import ModelCaller
 from coe_core.codec import canonical, unstructure
+from coe_core.error import CoeError
 from coe_core.event import AttemptEnded, Event
 from coe_core.message import Message
 from coe_core.record import Interaction, ParameterValue, conversation_digest
@@ -37,6 +38,8 @@ class Progress:
     tried: list[str] = field(factory=list)
     answered_by: str = ""
     finish_reasons: tuple[str, ...] = ()
+    rescued_from: CoeError | None = None
+    """Why the last resort answers, if it does."""
     recorded: bool = False
     _reported: int = field(default=0, init=False)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from coe_core.testing.clock import ManualClock
     from coe_core.testing.contracts.agent import AgentContract, AgentProtocolContract
     from coe_core.testing.contracts.alert_rule import AlertRuleContract
-    from coe_core.testing.contracts.attempt import AttemptPolicyContract
+    from coe_core.testing.contracts.attempt import AttemptPolicyContract, ResiliencePolicyContract
     from coe_core.testing.contracts.authenticator import AuthenticatorContract
     from coe_core.testing.contracts.caller import CallerContract, EmbedderContract
     from coe_core.testing.contracts.check import CheckContract
@@ -89,6 +89,7 @@ __all__ = [
     "PromotionPolicyContract",
     "PromptPackContract",
     "RecordReaderContract",
+    "ResiliencePolicyContract",
     "RetrieverContract",
     "RouterContract",
     "SchedulerContract",
@@ -112,6 +113,7 @@ _HOMES = {
     "AgentProtocolContract": "contracts.agent",
     "AlertRuleContract": "contracts.alert_rule",
     "AttemptPolicyContract": "contracts.attempt",
+    "ResiliencePolicyContract": "contracts.attempt",
     "AuthenticatorContract": "contracts.authenticator",
     "CallerContract": "contracts.caller",
     "EmbedderContract": "contracts.caller",

@@ -25,11 +25,12 @@ from coe_core.testing import (
     GuardContract,
     PromotionPolicyContract,
     PromptPackContract,
+    ResiliencePolicyContract,
     RouterContract,
 )
 from coe_core.turn import ALLOW
 
-from .seeding import clings, counts, fails, gives, proving
+from .seeding import SHARED, clings, counts, fails, gives, proving
 
 ROUTE = Route(model="m", reason="because")
 
@@ -107,6 +108,40 @@ def test_attempt_policy() -> None:
         bug("test_comes_to_an_end", "count `failure.attempts`", after_failure=continue_always)
         bug("test_lets_itself_be_cancelled", "swallow it", after_failure=clings())
         bug("test_lets_itself_be_cancelled", "use attrs.evolve", after_failure=meddle)
+
+
+class Steadfast(ExampleAttemptPolicy):
+    """The example, with what a resilience policy has beside it."""
+
+    def holds(self, turn: Any) -> str:
+        return "unfinished"
+
+    def instead(self, turn: Any, model: str, fallbacks: Any) -> None:
+        return None
+
+    async def note(self, turn: Any, attempt: Any, error: Any) -> None:
+        return None
+
+    async def last_resort(self, turn: Any, failure: Any) -> Switch | None:
+        return None if failure.started else Switch(model="m")
+
+
+def test_resilience_policy() -> None:
+    moods = itertools.cycle(["nothing", "everything"])
+
+    async def meddle(_: Any, turn: Any, attempt: Any, error: Any) -> None:
+        turn.headers["seen"] = "yes"
+
+    exempt = SHARED | {*dir(AttemptPolicyContract)}
+    with proving(ResiliencePolicyContract, Steadfast, exempt=exempt) as bug:
+        bug("test_says_what_is_held", "return one of nothing", holds=lambda *_: "some")
+        bug("test_says_what_is_held", "of the same turn", holds=lambda *_: next(moods))
+        bug("test_names_another_target", "return an alias", instead=lambda *_: Switch(model="m"))
+        bug("test_takes_any_news", "use attrs.evolve", note=meddle)
+        bug("test_takes_any_news", "m", note=fails(KeyError("m")), raises=KeyError)
+        last = "test_the_last_resort_says_nothing_twice"
+        bug(last, "failure.started", last_resort=gives(Switch(model="m")))
+        bug(last, "no messages", last_resort=gives(Continue(model="m", messages=())))
 
 
 def test_guard() -> None:

@@ -12,18 +12,20 @@ from coe_core.contract import (
     Continue,
     Failure,
     GiveUp,
+    ResiliencePolicy,
     Retry,
     Switch,
     Verdict,
 )
 from coe_core.error import UpstreamRejected
+from coe_core.resilience import CAREFUL
 from coe_core.testing.contracts.component import (
     ComponentContract,
     survives_cancellation,
     untouched,
 )
 from coe_core.testing.contracts.law import law
-from coe_core.testing.strategies import failures, turns
+from coe_core.testing.strategies import failures, names, turns
 from coe_core.turn import Turn
 
 LONGEST_PAUSE_S = 300.0
@@ -107,3 +109,53 @@ class AttemptPolicyContract(ComponentContract[AttemptPolicy]):
         """A client that goes away cancels the decision, and the turn is left alone."""
         with untouched(turn):
             await survives_cancellation(policy.after_failure(turn, failure), steps)
+
+
+class ResiliencePolicyContract(AttemptPolicyContract):
+    """What holds, beside that, of an attempt policy that is asked before a call and after the
+    last one.
+    """
+
+    contract = ResiliencePolicy
+
+    @law(turn=turns())
+    async def test_says_what_is_held(self, policy: ResiliencePolicy, turn: Turn) -> None:
+        """What is kept back is one of the known things, and the same within a turn."""
+        held = policy.holds(turn)
+        assert held in CAREFUL, f"holds() returned {held!r}; return one of {', '.join(CAREFUL)}"
+        again = policy.holds(turn)
+        assert again == held, f"holds() said {held!r}, then {again!r} of the same turn"
+
+    @law(turn=turns(), failure=failures())
+    async def test_names_another_target(
+        self, policy: ResiliencePolicy, turn: Turn, failure: Failure
+    ) -> None:
+        """What is called instead is an alias, or None for the target itself."""
+        other = policy.instead(turn, failure.model, failure.fallbacks)
+        assert other is None or isinstance(other, str), (
+            f"instead() returned {other!r}; return an alias, or None to call the target"
+        )
+
+    @law(turn=turns(), failure=failures(), model=names())
+    async def test_takes_any_news(
+        self, policy: ResiliencePolicy, turn: Turn, failure: Failure, model: str
+    ) -> None:
+        """It is told of every attempt, of models it never heard of too, and leaves the turn
+        alone.
+        """
+        attempt = evolve(failure.attempts[-1], model=model)
+        with untouched(turn):
+            await policy.note(turn, attempt, failure.error)
+            await policy.note(turn, evolve(attempt, outcome="ok", error_code=None), None)
+
+    @law(turn=turns(), failure=failures())
+    async def test_the_last_resort_says_nothing_twice(
+        self, policy: ResiliencePolicy, turn: Turn, failure: Failure
+    ) -> None:
+        """Once the client has seen something, the last resort goes on from there or declines."""
+        verdict = await policy.last_resort(turn, evolve(failure, started=True))
+        assert verdict is None or isinstance(verdict, Continue), (
+            f"last_resort() returned {verdict!r} after the client has seen {failure.text!r}; "
+            "return Continue or None: look at `failure.started`"
+        )
+        assert verdict is None or verdict.messages, "Continue has no messages to send"

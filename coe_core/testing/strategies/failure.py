@@ -12,6 +12,7 @@ from coe_core import error
 from coe_core.contract import Failure
 from coe_core.error import CoeError
 from coe_core.testing.scripted import Fault
+from coe_core.testing.strategies.conversation import messages
 from coe_core.testing.strategies.record import attempts
 from coe_core.testing.strategies.text import names, texts
 
@@ -68,4 +69,5 @@ def failures(draw: st.DrawFn) -> Failure:
         fallbacks=tuple(draw(others)),
         text=text,
         started=bool(text) or draw(st.booleans()),
+        messages=tuple(draw(st.lists(messages(), min_size=1, max_size=3))),
     )

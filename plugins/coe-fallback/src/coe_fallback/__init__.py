@@ -1,0 +1,1 @@
+"""Whole answers from broken upstreams: retries, breakers, continuation, a last resort."""
