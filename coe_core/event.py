@@ -2,7 +2,8 @@
 
 `Admitted`, `Routed`, `Retrieved` if anything was found, then for each attempt `AttemptStarted`,
 `Delta`s and `AttemptEnded`, between attempts `ToolStarted` and `ToolEnded` for each tool that CoE
-runs, and at last `TurnEnded`. An attempt made on the side (a router's embedding, a summary) gives
+runs, and at last `TurnEnded`. What an attempt policy had held back follows the `AttemptEnded` of an
+answer that is whole. An attempt made on the side (a router's embedding, a summary) gives
 an `AttemptEnded` alone. A turn that fails ends with `TurnFailed` instead. Either way the record is
 on disk by then, unless the disk itself is why the turn failed.
 """

@@ -19,7 +19,7 @@ BODY = {"model": "small", "messages": [{"role": "user", "content": "Hello"}], "s
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_the_turn_ends_whole_and_no_other_begins(tmp_path: Path, workers: str) -> None:
     async with Upstream() as upstream:
-        upstream.say(Script(words=("Good", " day"), hang_after=2))
+        upstream.say(Script(words=("Good ", "day"), hang_after=2))
         settings = f'[models.small]\nprovider = "openai"\nmodel = "m"\nbase_url = "{upstream.url}"'
         (tmp_path / "coe.toml").write_text(f'{settings}\n[routing]\ndefault = "small"\n')
         process = await asyncio.create_subprocess_exec(
@@ -32,7 +32,7 @@ async def test_the_turn_ends_whole_and_no_other_begins(tmp_path: Path, workers: 
             client.stream("POST", "/v1/chat/completions", json=BODY) as response,
         ):
             lines = response.aiter_lines()
-            assert '"content":"Good"' in await anext(lines)
+            assert '"content":"Good "' in await anext(lines)
             process.send_signal(signal.SIGTERM)
             await until_draining(client)
             refused = await client.post("/v1/chat/completions", json=BODY)
