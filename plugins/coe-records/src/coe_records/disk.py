@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from coe_records.window import Window
+
 APPENDING = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -40,6 +42,19 @@ class Disk:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+class TimedDisk(Disk):
+    """The real one, with an eye on how long its syncs take."""
+
+    def __init__(self, syncs: Window) -> None:
+        """Note the durations in the window."""
+        self._syncs = syncs
+
+    def sync(self, fd: int) -> None:
+        """Wait, and measure it."""
+        with self._syncs.timing():
+            super().sync(fd)
 
 
 def write_all(disk: Disk, fd: int, text: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,14 @@ from coe_core.error import CoeError, Unavailable
 from coe_core.ledger import Intent
 from coe_core.record import Interaction, Pointer, Record
 from coe_records.folder import DataFolder
+from coe_records.window import Window
 from coe_records.writer import Draft, Writer
 
 GROUP_TURNS = 1024
 """The most turns that are written at once; the others wait for the next group."""
 
-Waiting: TypeAlias = tuple[Record, "asyncio.Future[Pointer]"]
+Waiting: TypeAlias = tuple[Record, "asyncio.Future[Pointer]", float]
+"""A record, who waits for it, and since when on the monotonic clock."""
 Written: TypeAlias = Pointer | Exception
 
 
@@ -38,7 +41,24 @@ class GroupJournal:
     _writer: Writer | None = field(default=None, init=False)
     _thread: ThreadPoolExecutor | None = field(default=None, init=False)
     _waiting: deque[Waiting] = field(factory=deque, init=False)
+    _written: Sequence[Waiting] = field(default=(), init=False)
+    """The group that is being written."""
     _draining: asyncio.Task[None] | None = field(default=None, init=False)
+    commits: Window = field(factory=Window, init=False)
+    """How long it took to write a group."""
+    refusal: str | None = field(default=None, init=False)
+    """Why turns are refused, None while they are not."""
+
+    @property
+    def queue_turns(self) -> int:
+        """How many turns wait for the disk."""
+        return len(self._written) + len(self._waiting)
+
+    @property
+    def oldest_waiting_s(self) -> float:
+        """How long the first of them has waited."""
+        oldest = next((since_s for *_, since_s in (*self._written[:1], *self._waiting)), None)
+        return 0.0 if oldest is None else time.monotonic() - oldest
 
     async def open(self) -> None:
         """Recover, and become a writer."""
@@ -47,6 +67,7 @@ class GroupJournal:
         try:
             await loop.run_in_executor(self._thread, self._ready)
         except Unavailable as error:
+            self.refusal = error.message
             logger.bind(error=error.message).error("the journal cannot write; turns are refused")
 
     async def close(self) -> None:
@@ -65,7 +86,7 @@ class GroupJournal:
         if self._thread is None:
             raise Unavailable("the journal is closed")
         future: asyncio.Future[Pointer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((record, future))
+        self._waiting.append((record, future, time.monotonic()))
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
         pointer = await future
@@ -84,15 +105,17 @@ class GroupJournal:
         try:
             while self._waiting:
                 size = min(len(self._waiting), GROUP_TURNS)
-                group = [self._waiting.popleft() for _ in range(size)]
-                records = [record for record, _ in group]
+                group = self._written = [self._waiting.popleft() for _ in range(size)]
+                records = [record for record, *_ in group]
                 results = await loop.run_in_executor(self._thread, self._write, records)
-                for (_, future), result in zip(group, results, strict=True):
+                self._written = ()
+                for (_, future, _), result in zip(group, results, strict=True):
                     _resolve(future, result)
                 # Those just answered get to add their next turn to the next group.
                 await asyncio.sleep(0)
         finally:
             self._draining = None
+            self._written = ()
 
     def _write(self, records: Sequence[Record]) -> list[Written]:
         drafts = [_draft(record) for record in records]
@@ -101,14 +124,20 @@ class GroupJournal:
         return [next(written) if isinstance(draft, Draft) else draft for draft in drafts]
 
     def _commit(self, drafts: Sequence[Draft]) -> list[Written]:
+        if not drafts:
+            return []
         try:
-            return list(self._ready().commit(drafts)) if drafts else []
+            with self.commits.timing():
+                written = list[Written](self._ready().commit(drafts))
         except Unavailable as error:
+            self.refusal = error.message
             return [_copy(error) for _ in drafts]
         except Exception as error:  # One turn that cannot be written spoils no other.
             if len(drafts) == 1:
                 return [error]
             return [result for draft in drafts for result in self._commit([draft])]
+        self.refusal = None
+        return written
 
     def _ready(self) -> Writer:
         if self._writer is None:

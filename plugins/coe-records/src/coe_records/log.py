@@ -54,6 +54,12 @@ class Log:
                 yield _entry(segment, offset, raw)
                 offset += len(raw)
 
+    def lines(self, segment: str, start: int = 0) -> int:
+        """Count the lines of a segment from an offset on, whatever is in them."""
+        with (self.events / segment).open("rb") as file:
+            file.seek(start)
+            return sum(1 for _ in file)
+
     def first(self, segment: str) -> Line | None:
         """Read the first line of a segment, if it has a whole one."""
         entry = next(self.entries(segment), None)

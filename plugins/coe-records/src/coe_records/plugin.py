@@ -5,29 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import click
-from attrs import frozen
+from attrs import define, field
 
 from coe_core.compose import Context
-from coe_core.contract import Check
+from coe_core.contract import AlertRule, Check, Monitor
 from coe_core.hookspec import hookimpl
 from coe_core.http import HttpRoute
 from coe_core.service import Clock, Journal, RecordReader, Service, SessionStore
 from coe_records import feedback
 from coe_records.check import RecordsCheck
 from coe_records.command import records_command
+from coe_records.monitor import RecordsMonitor, rules
 from coe_records.records import Records
 from coe_records.settings import Settings
 
 
-@frozen
+@define(eq=False)
 class RecordsPlugin:
     settings: Settings
+    _monitor: RecordsMonitor | None = field(default=None, init=False)
 
     @hookimpl
     def coe_services(self, ctx: Context) -> Sequence[Service]:
         records = Records(ctx.data_dir, ctx.need(Clock), self.settings.segment_bytes)
         contracts = (Journal, RecordReader, SessionStore)
         return [Service(contract=contract, provider=records) for contract in contracts]
+
+    @hookimpl
+    def coe_monitors(self, ctx: Context) -> Sequence[Monitor]:
+        return self._monitors(ctx)
+
+    @hookimpl
+    def coe_alert_rules(self, ctx: Context) -> Sequence[AlertRule]:
+        return [rule for monitor in self._monitors(ctx) for rule in rules(monitor)]
 
     @hookimpl
     def coe_checks(self, ctx: Context) -> Sequence[Check]:
@@ -40,3 +50,10 @@ class RecordsPlugin:
     @hookimpl
     def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:
         return [feedback.ROUTE]
+
+    def _monitors(self, ctx: Context) -> list[RecordsMonitor]:
+        """Make the one monitor, unless another plugin's journal is used."""
+        records = ctx.need(Journal)
+        if self._monitor is None and isinstance(records, Records):
+            self._monitor = RecordsMonitor(records, ctx.need(Clock), self.settings.spot_check_s)
+        return [self._monitor] if self._monitor is not None else []

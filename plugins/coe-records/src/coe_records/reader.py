@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
 from sqlalchemy import (
@@ -38,6 +38,9 @@ from coe_records.folder import DataFolder
 from coe_records.log import Log
 from coe_records.row import conversation_key
 from coe_records.table import chat_messages, feedback, interactions
+
+if TYPE_CHECKING:
+    from coe_records.probe import Probe
 
 T = TypeVar("T")
 
@@ -126,6 +129,10 @@ class Reader:
         rows = await self._run(lambda connection: connection.execute(CONVERSATION, wanted).all())
         newest_first = [message(*row) for row in rows]
         return History(messages=tuple(reversed(newest_first)))
+
+    async def look(self, probe: Probe, now_s: float) -> None:
+        """Let a probe look at log and database."""
+        await self._run(lambda connection: probe.look(connection, now_s))
 
     async def _listed(self, kind: type[T], extent: Extent, at: Column[str]) -> AsyncIterator[T]:
         """Page through a table by a time, whose column is called as the record's field is."""

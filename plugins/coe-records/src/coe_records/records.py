@@ -13,10 +13,14 @@ from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent
 from coe_core.record import Feedback, Interaction, Pointer, Record
 from coe_core.service import Clock, History
+from coe_records.disk import TimedDisk
 from coe_records.folder import DataFolder
+from coe_records.log import Log
+from coe_records.window import Window
 
 if TYPE_CHECKING:
     from coe_records.journal import GroupJournal
+    from coe_records.probe import Probe
     from coe_records.reader import Reader
 
 
@@ -31,7 +35,9 @@ class Records:
     _clock: Clock
     _segment_bytes: int
     name: str = "records"
-    _journal: GroupJournal = field(init=False)
+    syncs: Window = field(factory=Window, init=False)
+    """How long the disk took to write a group down."""
+    journal: GroupJournal = field(init=False)
     _reader: Reader = field(init=False)
 
     async def open(self) -> None:
@@ -42,24 +48,39 @@ class Records:
 
         folder = DataFolder(self._data_dir)
         self._reader = Reader(folder)
-        self._journal = GroupJournal(
-            folder, lambda: Writer.open(folder, self._clock, segment_bytes=self._segment_bytes)
+        self.journal = GroupJournal(
+            folder,
+            lambda: Writer.open(
+                folder,
+                self._clock,
+                disk=TimedDisk(self.syncs),
+                segment_bytes=self._segment_bytes,
+            ),
         )
-        await self._journal.open()
+        await self.journal.open()
         await self._reader.open()
 
     async def close(self) -> None:
         """Write what waits, and close the files."""
-        await self._journal.close()
+        await self.journal.close()
         await self._reader.close()
+
+    @property
+    def log(self) -> Log:
+        """The log, to be read."""
+        return Log(DataFolder(self._data_dir).events)
+
+    async def look(self, probe: Probe) -> None:
+        """Let a probe look at log and database. Raises `Unavailable` when they cannot be read."""
+        await self._reader.look(probe, self._clock.monotonic_s())
 
     async def append(self, record: Record) -> Pointer:
         """Write a record; it is durable when this returns."""
-        return await self._journal.append(record)
+        return await self.journal.append(record)
 
     def intend(self, intent: Intent) -> None:
         """Note an attempt."""
-        self._journal.intend(intent)
+        self.journal.intend(intent)
 
     async def interaction(self, group: str, turn_id: TurnId) -> Interaction | None:
         """Return a turn."""
