@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,14 @@ class TestCheck:
         finding = await RecordsCheck(folder.path).check()
         assert not finding.ok
         assert segment.name in finding.text
+
+    async def test_is_content_again_once_what_is_lost_is_restored(
+        self, folder: DataFolder, segment: Path
+    ) -> None:
+        os.truncate(segment, segment.stat().st_size - 100)
+        assert not (await RecordsCheck(folder.path).check()).ok
+        assert coe_records(folder.path, "repair").exit_code == 0
+        assert (await RecordsCheck(folder.path).check()).ok
 
     @pytest.mark.usefixtures("segment")
     async def test_finds_a_file_that_is_no_database(self, folder: DataFolder) -> None:

@@ -26,6 +26,8 @@ class RecordsCheck:
         return await asyncio.to_thread(self._check, DataFolder(self.data_dir))
 
     def _check(self, folder: DataFolder) -> Finding:
+        from coe_records.audit import audit
+
         if not folder.database.exists() and not folder.events.exists():
             return Finding(ok=True, text="no turn has been recorded yet")
         for path in (folder.events, folder.database):
@@ -34,13 +36,18 @@ class RecordsCheck:
                 return Finding(ok=False, text=text, mend="Make it readable and writable.")
         try:
             uneven = _uneven(folder)
+            # What repair has restored stands elsewhere: a file stays as short as it was found.
+            is_even = not uneven or not audit(folder).faults
         except (OSError, sqlite3.Error) as error:
             text = f"the database {folder.database} cannot be read: {error}"
             mend = "`coe records rebuild` makes it again from the log."
             return Finding(ok=False, text=text, mend=mend)
-        if uneven:
+        if not is_even:
             text = f"log and database do not reach equally far: {', '.join(uneven)}"
-            mend = "Start the server, which projects what is missing; then `coe records verify`."
+            mend = (
+                "Start the server, which projects what is missing; then `coe records verify`, and "
+                "`coe records repair` if there is more to mend."
+            )
             return Finding(ok=False, text=text, mend=mend)
         return Finding(ok=True, text="log and database reach equally far")
 
