@@ -77,6 +77,7 @@ def problems(frame: Frame) -> list[str]:
     return [
         *(p.text for p in application.problems if p.stage == "configure"),
         *_absent_plugins(application),
+        *_disabled_requirements(application.settings),
     ]
 
 
@@ -114,6 +115,18 @@ def _absent_plugins(application: Application) -> Iterator[str]:
         if name not in installed:
             hint = nearest(name, installed)
             yield f"{settings.where(path)}: the plugin {name!r} is not installed{hint}"
+
+
+def _disabled_requirements(settings: Settings) -> Iterator[str]:
+    """Name the plugins that the settings require and switch off: such a server never starts."""
+    for name in settings.coe.required_plugins:
+        if not settings.plugin(name).enabled:
+            where = settings.where(f"plugins.{name}.enabled")
+            at = settings.where("coe.required_plugins")
+            yield (
+                f"{where}: the plugin {name!r} is switched off, and required by [coe] "
+                f"required_plugins ({at}); switch it on, or require it no more"
+            )
 
 
 def _models(application: Application) -> Iterator[tuple[str, Any]]:

@@ -47,6 +47,7 @@ class TestEmbeddings:
             ({"input": {"a": 1}}, "input"),
             ({"encoding_format": "hex"}, "encoding_format"),
             ({"dimensions": 0}, "dimensions"),
+            ({"dimensions": 65_537}, "dimensions"),
             ({"model": "actor"}, "model"),
             ({"model": "auto"}, "model"),
         ],

@@ -168,3 +168,18 @@ def test_a_file_that_is_named_must_be_there(coe: Coe) -> None:
 def test_a_good_file_is_said_to_be_good(coe: Coe) -> None:
     printed = coe("config", "validate", settings='[routing]\ndefault = "parrot"\n')
     assert (printed.code, printed.out) == (0, "coe.toml: no problems found.\n")
+
+
+def test_a_plugin_that_is_required_and_switched_off_is_a_mistake(coe: Coe) -> None:
+    settings = """\
+[coe]
+required_plugins = ["parrot"]
+[plugins.parrot]
+enabled = false
+"""
+    checked = coe("config", "validate", settings=settings)
+    assert checked.code == 1
+    assert checked.err.splitlines()[-1] == (
+        "coe.toml:4: the plugin 'parrot' is switched off, and required by [coe] required_plugins "
+        "(coe.toml:2); switch it on, or require it no more"
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from attrs import field, frozen
-from attrs.validators import ge, min_len, optional
+from attrs.validators import ge, le, min_len, optional
 
 from coe_core.codec import structure
 from coe_core.error import InvalidField
@@ -19,7 +19,8 @@ from coe_server.wire import dumps, embeddings_body
 INPUT = (
     "a text, a list of texts, a list of token numbers, or a list of such lists, none of it empty"
 )
-
+WIDEST = 65_536
+"""Dimensions beyond those of any embedder: so many numbers are asked for by mistake, or to harm."""
 
 TEXT = {"type": "string", "minLength": 1}
 TOKENS = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
@@ -39,7 +40,7 @@ class EmbeddingBody:
     input: Json = field(metadata={"schema": {"anyOf": INPUT_SCHEMAS}})
     """A text, a list of texts, a list of token numbers, or a list of such lists."""
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = field(default=None, validator=optional(ge(1)))
+    dimensions: int | None = field(default=None, validator=optional([ge(1), le(WIDEST)]))
     user: str | None = None
     extra: Mapping[str, Json] = field(factory=dict)
 
