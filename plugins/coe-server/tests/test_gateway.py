@@ -270,6 +270,16 @@ class TestRefusal:
             head, _ = await server.raw(b"GET /echo HTTP/1.1\r\nx-long: " + b"x" * 5_000_000)
         assert head.startswith(b"HTTP/1.1 431 ")
 
+    async def test_two_hosts_are_refused_whichever_comes_last(self, serve: Any) -> None:
+        async with serve(*ECHO) as server:
+            for hosts in (("evil.example", "localhost"), ("localhost", "evil.example")):
+                lines = "".join(f"host: {host}\r\n" for host in hosts)
+                head, body = await server.raw(
+                    f"GET /echo/a HTTP/1.1\r\n{lines}connection: close\r\n\r\n".encode()
+                )
+                assert head.startswith(b"HTTP/1.1 400 ")
+                assert "two Host headers" in json.loads(body)["error"]["message"]
+
     async def test_a_request_to_upgrade_is_answered_as_it_is(self, serve: Any) -> None:
         async with serve(*ECHO) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -465,6 +475,55 @@ class TestStream:
             assert b" 200 " not in head
             head, _ = await server.raw(post("/echo", "", "connection: close"))
             assert b" 200 " in head
+
+
+class TestHttp10:
+    """What an old proxy speaks: no chunks, and every connection ends with its answer."""
+
+    HEAD = b"%s HTTP/1.0\r\nhost: localhost\r\nconnection: keep-alive\r\n"
+
+    async def test_a_stream_is_sent_piece_by_piece_without_chunks(self, serve: Any) -> None:
+        stage = Stage(pieces=[b"data: 1\n\n"])
+        async with serve(*stage.routes) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(self.HEAD % b"POST /hold" + b"\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readuntil(b"\n\n") == b"data: 1\n\n"
+            stage.go.set()
+            assert await reader.read() == b"data: last\n\n"
+            writer.close()
+        assert b"transfer-encoding" not in head
+        assert head.count(b"connection: close\r\n") == 1
+
+    async def test_a_whole_answer_has_its_length(self, serve: Any) -> None:
+        async with serve(*ECHO) as server:
+            head, body = await server.raw(self.HEAD % b"POST /echo" + b"content-length: 1\r\n\r\n1")
+            assert json.loads(body)["body"] == "1"
+            assert b"content-length: %d\r\n" % len(body) in head + b"\r\n"
+            head, body = await server.raw(self.HEAD % b"HEAD /echo/a" + b"\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert body == b""
+
+    async def test_a_client_that_leaves_ends_the_work(self, serve: Any) -> None:
+        stage = Stage(pieces=[b"data: 1\n\n"])
+        async with serve(*stage.routes) as server:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(self.HEAD % b"POST /hold" + b"\r\n")
+            await stage.begun.wait()
+            writer.close()
+            await stage.cancelled.wait()
+
+    async def test_a_client_that_does_not_read_holds_the_stream_back(self, serve: Any) -> None:
+        stage = Stage(pieces=[b"x" * 65536] * 2000, content_type="application/octet-stream")
+        async with serve(*stage.routes) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=65536)
+            writer.write(self.HEAD % b"POST /stream" + b"\r\n")
+            assert 0 < await _settled(stage) < 1000
+            size = 0
+            while piece := await reader.read(1 << 20):
+                size += len(piece)
+            writer.close()
+        assert size > 2000 * 65536
 
 
 async def _some(lines: AsyncIterator[str], count: int) -> AsyncIterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qsl
 
@@ -18,7 +18,7 @@ from loguru import logger
 
 from coe_core.access import Credentials
 from coe_core.application import Application
-from coe_core.error import BodyTooLarge, CoeError, SlowRequest
+from coe_core.error import BodyTooLarge, CoeError, InvalidRequest, SlowRequest
 from coe_core.http import Handler, HttpRequest, HttpResponse
 from coe_server.admission import CREDENTIAL_HEADERS, admit
 from coe_server.wire import COMMENT, SSE, error_body, error_response, event
@@ -92,9 +92,7 @@ class Exchange:
 
     async def _serve(self) -> None:
         path = self.scope["raw_path"].decode("latin-1")
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in self.scope["headers"]
-        }
+        headers = _decoded(self.scope["headers"])
         self._unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         self.gateway.check_open(path)
         async with self.gateway.lease() as application:
@@ -293,6 +291,19 @@ class Exchange:
             self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+
+
+def _decoded(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Decode the headers. Raises `InvalidRequest` for two hosts (RFC 9112, 3.2): a check of one of
+    them would say nothing of the other.
+    """
+    headers: dict[str, str] = {}
+    for raw_name, value in pairs:
+        name = raw_name.decode("latin-1")
+        if name == "host" and name in headers:
+            raise InvalidRequest("the request has two Host headers; send one")
+        headers[name] = value.decode("latin-1")
+    return headers
 
 
 def _bearer(headers: Mapping[str, str]) -> str | None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import MutableMapping
+from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from coe_core.error import CoeError, InvalidRequest, MalformedBody, SlowRequest
 from coe_server.settings import Settings
@@ -76,6 +82,11 @@ class Protocol(HttpToolsProtocol):
         self._disarm()
         super().on_headers_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            cycle.send = partial(_send_unframed, cycle)  # type: ignore[method-assign]
+        super()._start_asgi_task(cycle, app)
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
         del msg
@@ -116,6 +127,29 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(_response(error))
         self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)
+
+
+async def _send_unframed(cycle: RequestResponseCycle, message: MutableMapping[str, Any]) -> None:
+    """Answer HTTP/1.0, which knows no chunks: the connection's end is the answer's. uvicorn itself
+    would send chunks all the same.
+    """
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if cycle.disconnected:
+        return
+    if not cycle.response_started:
+        cycle.response_started = True
+        lines = [b"%b: %b\r\n" % pair for pair in message["headers"] if pair[0] != b"connection"]
+        head = b"".join([STATUS_LINE[message["status"]], *lines, b"connection: close\r\n\r\n"])
+        cycle.transport.write(head)
+        return
+    if cycle.scope["method"] != "HEAD":
+        cycle.transport.write(message.get("body", b""))
+    if not message.get("more_body", False):
+        cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.transport.close()
+        cycle.on_response()
 
 
 def _response(error: CoeError) -> bytes:
