@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -19,6 +20,15 @@ Ask = Callable[..., AsyncIterator[Chunk]]
 async def upstream() -> AsyncIterator[Upstream]:
     async with Upstream() as running:
         yield running
+
+
+@pytest.fixture
+async def leap(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let so many seconds go by at once, for all that waits on the event loop's clock."""
+    loop = asyncio.get_running_loop()
+    time, ahead = loop.time, [0.0]
+    monkeypatch.setattr(loop, "time", lambda: time() + sum(ahead))
+    return ahead.append
 
 
 @pytest.fixture

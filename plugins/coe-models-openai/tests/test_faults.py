@@ -94,14 +94,25 @@ async def test_an_end_within_a_frame_is_a_cut(upstream: Upstream, ask: Ask, plac
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_silence_anywhere_is_a_timeout(upstream: Upstream, ask: Ask, place: int) -> None:
+async def test_silence_anywhere_is_a_timeout(
+    upstream: Upstream, ask: Ask, leap: Callable[[float], None], place: int
+) -> None:
     upstream.say(Script(frames=WHOLE, hang_after=place))
-    options = {"first_token_timeout_s": 0.4, "stall_timeout_s": 0.2}
-    text, error = await fail(ask(options, stream=True))
-    assert type(error) is UpstreamTimeout
-    assert text == "".join(WORDS[:place])
-    await upstream.received[0].ended.wait()
-    assert upstream.received[0].left
+    limited = "stall_timeout_s" if place else "first_token_timeout_s"
+    days = {"first_token_timeout_s": 9e5, "stall_timeout_s": 9e5, "request_timeout_s": 9e5}
+    chunks = ask(days | {limited: 60.0}, stream=True)
+    for word in WORDS[:place]:
+        assert (await anext(chunks)).content == word
+    silence = asyncio.ensure_future(anext(chunks))
+    received = await upstream.arrival()
+    while not silence.done():
+        leap(1.0)
+        await asyncio.sleep(0)
+    with pytest.raises(UpstreamTimeout):
+        await silence
+    assert received.sent == place
+    await received.ended.wait()
+    assert received.left
 
 
 @pytest.mark.parametrize("place", PLACES)
