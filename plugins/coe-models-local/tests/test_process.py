@@ -8,15 +8,17 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
 import pytest
 from coe_models_local.folder import runtime_folder
-from coe_models_local.frame import Frame
+from coe_models_local.frame import Frame, read
 from coe_models_local.process import ChatProcess
 from coe_models_local.spec import Spec
 
@@ -37,6 +39,17 @@ async def main():
     await asyncio.Event().wait()
 
 asyncio.run(main())
+"""
+
+
+PATIENT_CHILD = """
+import asyncio, json, socket, sys
+from coe_models_local import child
+from coe_models_local.spec import Spec
+
+child.LINGER_S = 3600
+listener = socket.socket(fileno=int(sys.argv[2]))
+asyncio.run(child._main(Spec(**json.loads(sys.argv[1])), listener))
 """
 
 
@@ -151,6 +164,30 @@ async def test_it_ends_when_its_server_is_killed(spec: Spec) -> None:
     worker.kill()
     await worker.wait()
     await end_of(pid)
+
+
+async def test_a_process_whose_model_cannot_be_loaded_waits_for_nobody(
+    gguf: Path, spec: Spec, tmp_path: Path
+) -> None:
+    half = tmp_path / "half.gguf"
+    half.write_bytes(gguf.read_bytes()[:100_000])
+    broken = json.dumps(attrs.asdict(attrs.evolve(spec, path=str(half))))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "sock"))
+        listener.listen()
+        command = [sys.executable, "-c", PATIENT_CHILD, broken, str(listener.fileno())]
+        child = await asyncio.create_subprocess_exec(*command, pass_fds=[listener.fileno()])
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "sock")
+    told = await read(reader)
+    assert told is not None
+    assert told["error"]["type"] == "load_error"
+    writer.close()
+    try:
+        await end_of(child.pid)
+    finally:
+        with suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
 
 
 async def test_signals_for_the_service_leave_its_turns_alone(process: ChatProcess) -> None:

@@ -24,7 +24,7 @@ from coe_models_local.slot import Lease, Slots
 from coe_models_local.spec import Spec
 
 LINGER_S = 3.0
-"""How long the process waits for a new client after the last one has gone."""
+"""How long the process waits for a new client after the last one has gone, if its model loaded."""
 
 
 @define
@@ -68,7 +68,8 @@ class Child:
             self._timer.cancel()
         if not self._clients:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(LINGER_S, self._alone.set)
+            is_useless = self._loading.done() and self._loading.exception() is not None
+            self._timer = loop.call_later(0 if is_useless else LINGER_S, self._alone.set)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
