@@ -210,6 +210,21 @@ class UpstreamDenied(UpstreamError):
     code = "upstream_denied"
 
 
+class ModelNotConfigured(UpstreamDenied):
+    """What the deployment has to bring for the model is not there, its key say. What it is
+    concerns the operator alone: the log has it, and `coe doctor`.
+    """
+
+    code = "model_not_configured"
+    status = 503
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(
+            f"the model {alias!r} is not configured completely on the server; choose another, or "
+            "ask the operator, whom the log and `coe doctor` tell what is missing"
+        )
+
+
 class UpstreamRejected(UpstreamError):
     """The upstream found the request itself at fault (4xx); another target would too."""
 

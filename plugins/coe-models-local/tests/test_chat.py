@@ -9,9 +9,10 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from coe_models_local.check import FilesCheck
 from coe_models_local.provider import LocalProvider
 
-from coe_core.error import ContextTooLong, InvalidField, MissingModel
+from coe_core.error import ContextTooLong, InvalidField, MissingModel, ModelNotConfigured
 
 FRUIT = {
     "type": "object",
@@ -217,6 +218,18 @@ async def test_a_file_that_is_no_gguf_gives_one_clear_error(
     path.write_bytes(content)
     with pytest.raises(MissingModel, match="is no GGUF file"):
         await anext(stream(provider, "Hi", path=path))
+
+
+async def test_a_folder_of_the_machines_is_none_of_the_clients_business(
+    provider: LocalProvider, stream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
+    with pytest.raises(ModelNotConfigured) as refused:
+        await anext(stream(provider, "Hi"))
+    assert "nowhere" not in refused.value.message
+    finding = await FilesCheck().check()
+    assert not finding.ok
+    assert "/nowhere/coe cannot be made" in finding.mend
 
 
 async def test_a_missing_file_gives_one_clear_error(

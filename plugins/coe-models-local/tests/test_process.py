@@ -22,7 +22,7 @@ from coe_models_local.frame import Frame, read
 from coe_models_local.process import ChatProcess
 from coe_models_local.spec import Spec
 
-from coe_core.error import ModelCrashed, Unavailable
+from coe_core.error import ModelCrashed, SettingsError
 
 STORY = {"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 1000}
 WORD = {**STORY, "max_tokens": 1}
@@ -170,7 +170,8 @@ async def test_a_process_whose_model_cannot_be_loaded_waits_for_nobody(
     gguf: Path, spec: Spec, tmp_path: Path
 ) -> None:
     half = tmp_path / "half.gguf"
-    half.write_bytes(gguf.read_bytes()[:100_000])
+    with gguf.open("rb") as whole:
+        half.write_bytes(whole.read(100_000))
     broken = json.dumps(attrs.asdict(attrs.evolve(spec, path=str(half))))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "sock"))
@@ -215,11 +216,11 @@ async def test_a_folder_open_to_others_is_refused(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     (tmp_path / "coe").mkdir(mode=0o777)
     (tmp_path / "coe").chmod(0o777)
-    with pytest.raises(Unavailable, match="open to others"):
+    with pytest.raises(SettingsError, match="open to others"):
         runtime_folder()
 
 
 async def test_a_folder_that_cannot_be_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
-    with pytest.raises(Unavailable, match="Let XDG_RUNTIME_DIR name one"):
+    with pytest.raises(SettingsError, match="Let XDG_RUNTIME_DIR name one"):
         runtime_folder()

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from coe_core.error import (
     CoeError,
     ContextTooLong,
+    ModelNotConfigured,
     UpstreamCut,
     UpstreamDenied,
     UpstreamError,
@@ -429,9 +431,17 @@ async def test_a_key_is_never_told(
     assert secret not in shown
 
 
-async def test_a_key_that_is_not_there_is_a_refusal(upstream: Upstream, collect: Collect) -> None:
-    with pytest.raises(UpstreamDenied, match="ABSENT_KEY is not set"):
-        await collect({"api_key": Secret("env:ABSENT_KEY")})
+@pytest.mark.parametrize("reference", ["env:ABSENT_KEY", "file:/nowhere/ABSENT_KEY"])
+async def test_a_key_that_is_not_there_concerns_the_operator_alone(
+    upstream: Upstream, collect: Collect, reference: str
+) -> None:
+    logged: list[Any] = []
+    sink = logger.add(logged.append)
+    with pytest.raises(ModelNotConfigured, match="'small' is not configured") as refused:
+        await collect({"api_key": Secret(reference)})
+    logger.remove(sink)
+    assert "ABSENT_KEY" not in refused.value.message
+    assert "ABSENT_KEY" in logged[0].record["extra"]["why"]
     assert upstream.received == []
 
 

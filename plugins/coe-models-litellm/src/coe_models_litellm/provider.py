@@ -8,13 +8,13 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field, frozen
+from loguru import logger
 
 from coe_core.error import (
+    ModelNotConfigured,
     SettingsError,
     StartRefused,
     UpstreamCut,
-    UpstreamDenied,
-    UpstreamError,
     UpstreamMalformed,
     UpstreamTimeout,
 )
@@ -75,10 +75,9 @@ class LiteLLMProvider:
         try:
             secrets = options.reveal_secrets()
             self._litellm = self._litellm or await library.load()
-        except SettingsError as error:
-            raise target.error(UpstreamDenied, f"its key is missing: {error}") from error
-        except StartRefused as error:
-            raise target.error(UpstreamError, error.message) from error
+        except (SettingsError, StartRefused) as error:
+            logger.bind(model=model.alias, why=error.message).error("a model cannot be called")
+            raise ModelNotConfigured(model.alias) from error
         return Call(
             target=evolve(target, secrets=tuple(secrets.values())),
             options=options,

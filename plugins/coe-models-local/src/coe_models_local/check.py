@@ -8,9 +8,10 @@ from pathlib import Path
 from attrs import frozen
 
 from coe_core.contract import Finding
-from coe_core.error import MissingModel
+from coe_core.error import MissingModel, SettingsError
 from coe_models_local import gguf
 from coe_models_local.bundle import BUNDLE, CHAT
+from coe_models_local.folder import runtime_folder
 
 
 @frozen
@@ -30,6 +31,10 @@ class FilesCheck:
         states = [(model, model.state(thorough=True)) for model in bundled]
         text = ", ".join(f"{model.alias} {state}" for model, state in states)
         mends = [model.mend for model, state in states if state != "ready"]
+        try:
+            runtime_folder()
+        except SettingsError as error:
+            mends.append(error.message)
         if self.model_path:
             try:
                 gguf.check(Path(self.model_path).expanduser())

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from coe_core.error import Unavailable
+from coe_core.error import SettingsError
 
 
 def models_folder() -> Path:
@@ -18,7 +18,7 @@ def models_folder() -> Path:
 
 def runtime_folder() -> Path:
     """Make and return the folder of the sockets: in `XDG_RUNTIME_DIR`, else in the temporary
-    folder, because a socket's path must be short. Raises `Unavailable` if others could enter it.
+    folder, because a socket's path must be short. Raises `SettingsError` if others could enter it.
     """
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         folder = Path(runtime) / "coe"
@@ -29,8 +29,8 @@ def runtime_folder() -> Path:
         state = folder.lstat()
     except OSError as error:
         msg = f"the folder {folder} cannot be made: {error.strerror}. Let XDG_RUNTIME_DIR name one"
-        raise Unavailable(msg) from error
+        raise SettingsError(msg) from error
     if state.st_uid != os.getuid() or state.st_mode & 0o077:
         msg = f"the folder {folder} is open to others. Remove it, or let XDG_RUNTIME_DIR name one"
-        raise Unavailable(msg)
+        raise SettingsError(msg)
     return folder

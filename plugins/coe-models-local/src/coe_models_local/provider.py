@@ -10,14 +10,22 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 from attrs.validators import ge, optional
+from loguru import logger
 
-from coe_core.error import InvalidField, MissingModel, UnknownModel
+from coe_core.error import (
+    InvalidField,
+    MissingModel,
+    ModelNotConfigured,
+    SettingsError,
+    UnknownModel,
+)
 from coe_core.model import FREE, Chunk, Model, Vectors
 from coe_core.request import ChatRequest, EmbeddingRequest, FunctionDefinition
 from coe_models_local import dialect, gguf
 from coe_models_local.bundle import BUNDLE, CHAT, FAST, QUALITY, chat_path
 from coe_models_local.dialect import NativeDialect, PlainDialect, Sampling
 from coe_models_local.embedder import LocalEmbedder, load_fast, load_quality
+from coe_models_local.folder import runtime_folder
 from coe_models_local.grammar import Bounds
 from coe_models_local.process import ChatProcess
 from coe_models_local.spec import Spec
@@ -139,6 +147,11 @@ class LocalProvider:
         options: Options = model.options
         own_path = options.model_path or self.model_path
         path = Path(own_path).expanduser().resolve() if own_path else chat_path()
+        try:
+            runtime_folder()
+        except SettingsError as error:
+            logger.bind(model=model.alias, why=error.message).error("a model has no folder")
+            raise ModelNotConfigured(model.alias) from error
         if own_path:
             gguf.check(path)
         elif (state := CHAT.state()) != "ready":

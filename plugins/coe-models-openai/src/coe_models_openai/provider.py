@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
+from loguru import logger
 
 from coe_core.error import (
     CoeError,
+    ModelNotConfigured,
     SettingsError,
     UpstreamCut,
-    UpstreamDenied,
     UpstreamMalformed,
     UpstreamRejected,
 )
@@ -108,7 +109,8 @@ class OpenAIProvider:
         try:
             secrets = options.reveal_secrets()
         except SettingsError as error:
-            raise target.error(UpstreamDenied, f"its key is missing: {error}") from error
+            logger.bind(model=model.alias, why=error.message).error("a model's key is missing")
+            raise ModelNotConfigured(model.alias) from error
         headers = options.open_headers() | secrets
         if options.api_key is not None:
             headers["Authorization"] = f"Bearer {secrets['Authorization']}"
