@@ -2,15 +2,20 @@
 
 from typing import Any
 
+import attrs
 import httpx
 import pytest
 from attrs import frozen
 from coe_server.admission import check_local, host_name
+from coe_server.routes import ROUTES
 from coe_server.settings import Settings
 
 from coe_core.access import AccessRole, Credentials, GroupName, Principal
+from coe_core.application import PluginProblem
+from coe_core.clock import SystemClock
 from coe_core.error import ForgedHost, Unauthenticated
 from coe_core.http import HttpRequest, HttpResponse, HttpRoute, json_response
+from coe_core.service import Clock
 
 LOOPBACK = "127.0.0.1"
 
@@ -145,13 +150,48 @@ class TestWithKeys:
         assert response.status_code == status
         assert response.json().get("error", {}).get("code") == code
 
-    async def test_a_route_without_a_role_wants_none(self, serve: Any) -> None:
+    @pytest.mark.parametrize(
+        ("headers", "who"),
+        [
+            ({}, {"group": "", "role": "viewer"}),
+            ({"Authorization": "Bearer unknown"}, {"group": "", "role": "viewer"}),
+            ({"Authorization": "Bearer r-expired"}, {"group": "", "role": "viewer"}),
+            ({"Authorization": "Bearer r-operator"}, {"group": "g", "role": "operator"}),
+        ],
+    )
+    async def test_a_route_without_a_role_wants_no_key_and_knows_a_good_one(
+        self, serve: Any, headers: dict[str, str], who: dict[str, str]
+    ) -> None:
         async with (
             serve(whoami(None), authenticators=(RoleKeys(),)) as server,
             httpx.AsyncClient(base_url=server.url) as client,
         ):
-            response = await client.get("/who", headers={"Authorization": "Bearer r-expired"})
-        assert response.json() == {"group": "", "role": "viewer"}
+            response = await client.get("/who", headers=headers)
+        assert response.json() == who
+
+    @pytest.mark.parametrize("key", [None, "r-member", "r-operator", "r-admin"])
+    async def test_why_a_plugin_does_not_work_is_for_operators(
+        self, serve: Any, key: str | None
+    ) -> None:
+        problem = PluginProblem(
+            plugin="p", stage="open", text="it cannot write /srv/secret", mend="Mount /srv."
+        )
+        route = next(route for route in ROUTES if route.path == "/readyz")
+        keys = RoleKeys()
+        async with (
+            serve(
+                route, authenticators=(keys,), problems=(problem,), services={Clock: SystemClock()}
+            ) as server,
+            httpx.AsyncClient(base_url=server.url) as client,
+        ):
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            response = await client.get("/readyz", headers=headers)
+        (told,) = response.json()["problems"]
+        if key in ("r-operator", "r-admin"):
+            assert told == attrs.asdict(problem)
+        else:
+            assert told == {"plugin": "p", "stage": "open"}
+            assert "/srv" not in response.text
 
     async def test_a_body_is_not_read_before_the_key(self, serve: Any) -> None:
         route = HttpRoute(method="POST", path="/who", handler=whoami(None).handler, summary="")

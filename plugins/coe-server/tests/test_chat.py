@@ -2,6 +2,7 @@
 
 import json
 import time
+import unicodedata
 from typing import Any
 
 import openai
@@ -229,6 +230,9 @@ class TestSession:
             ({"x_coe_session": "s-1"}, None, "s-1"),
             ({}, {"session_id": "s-2"}, "s-2"),
             ({"x_coe_session": "s-1"}, {"session_id": "s-2"}, "s-1"),
+            ({}, {"session_id": "한국 1"}, "%ED%95%9C%EA%B5%AD%201"),
+            ({"x_coe_session": "%ed%95%9c"}, None, "%ED%95%9C"),
+            ({"x_coe_session": "50%"}, None, "50%25"),
         ],
     )
     async def test_is_the_one_that_is_named(
@@ -244,11 +248,33 @@ class TestSession:
             await api.post("chat/completions", body, x_coe_session="s")
         assert [m.text for m in api.actor.asked[1].messages] == ["one", "Good day", "two"]
 
-    @pytest.mark.parametrize("name", ["", "a b", "x" * 257, "한국", 7])
-    async def test_has_a_name_that_fits_a_header(self, api: Any, name: Any) -> None:
+    async def test_has_one_name_however_it_is_written(self, api: Any) -> None:
+        for name in ("대화", unicodedata.normalize("NFD", "대화")):
+            body = BODY | {"metadata": {"session_id": name}}
+            response = await api.post("chat/completions", body)
+        await api.post("chat/completions", BODY, x_coe_session=response.headers["x-coe-session"])
+        assert [m.role for m in api.actor.asked[2].messages] == [
+            *("user", "assistant") * 2,
+            "user",
+        ]
+
+    @pytest.mark.parametrize(
+        "name", ["", " ", " a", "x" * 257, "a\nb", "\u202e", "\ufffe", 7, ["a"], {}]
+    )
+    async def test_has_a_name_that_can_be_printed(self, api: Any, name: Any) -> None:
         response = await api.post("chat/completions", BODY | {"metadata": {"session_id": name}})
         assert response.status_code == 400
         assert response.json()["error"]["param"] == "metadata.session_id"
+
+    @pytest.mark.parametrize("header", [b"%ff", b"%00", b"\xed\x95\x9c", b"%20", b""])
+    async def test_has_a_header_in_percent_encoding(self, api: Any, header: bytes) -> None:
+        body = json.dumps(BODY).encode()
+        head, told = await api.server.raw(
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+            b"x-coe-session: %b\r\ncontent-length: %d\r\n\r\n%b" % (header, len(body), body)
+        )
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(told)["error"]["param"] == "header x-coe-session"
 
 
 class TestParameters:

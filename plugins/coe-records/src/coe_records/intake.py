@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from hashlib import sha256
+from unicodedata import normalize
 
 from attrs import define, evolve, field, frozen
 
@@ -112,7 +113,7 @@ class Intake:
         return Interaction(
             id=turn_id,
             group=self.group,
-            session=SessionId(session),
+            session=SessionId(normalize("NFC", session)),  # as a client's would be
             user=dialogue.user,
             started_at=started_at,
             ended_at=max(started_at, dialogue.ended_at or started_at),

@@ -11,7 +11,7 @@ from coe_core.application import Application
 from coe_core.error import Forbidden, ForgedHost, Unauthenticated, Unavailable
 
 NOBODY = Principal(group=GroupName(""), role="viewer")
-"""Who asks on a route that wants no key."""
+"""Who asks without a key on a route that wants none."""
 
 CREDENTIAL_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"}
@@ -35,7 +35,7 @@ async def admit(
         check_local(credentials, allowed_hosts)
         return LOCAL
     if role is None:
-        return NOBODY
+        return await _whoever(application, credentials)
     principal = await authenticate(application, credentials)
     if not principal.may(role):
         raise Forbidden(f"this needs the role {role!r}; the key has {principal.role!r}")
@@ -57,6 +57,16 @@ async def authenticate(application: Application, credentials: Credentials) -> Pr
     if credentials.token is None:
         raise Unauthenticated("send an API key: the header `Authorization: Bearer KEY`")
     raise Unauthenticated("the API key is not known; check that it was copied whole")
+
+
+async def _whoever(application: Application, credentials: Credentials) -> Principal:
+    """Say who asks where nobody has to; a key that is not good is as none."""
+    if credentials.token is None:
+        return NOBODY
+    try:
+        return await authenticate(application, credentials)
+    except (Unauthenticated, Unavailable):
+        return NOBODY
 
 
 def check_local(credentials: Credentials, allowed_hosts: Collection[str]) -> None:

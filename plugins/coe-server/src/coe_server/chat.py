@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
+from urllib.parse import unquote
 
 import attrs
 from attrs import field, frozen
 
 from coe_core.admission import Ask
 from coe_core.answer import collect
+from coe_core.codec import structure
 from coe_core.error import CoeError, InvalidField
 from coe_core.event import Admitted, AttemptStarted, Delta, Event, TurnEnded, TurnFailed
 from coe_core.http import HttpRequest, HttpResponse
-from coe_core.identity import SessionId
+from coe_core.identity import SessionId, named_session
 from coe_core.message import Json
 from coe_core.model import Chunk
 from coe_core.request import ChatRequest
@@ -37,7 +38,6 @@ from coe_server.wire import (
 Events = AsyncGenerator[Event, None]
 
 SESSION_HEADER = "x-coe-session"
-SESSION_ID = re.compile(r"[!-~]{1,256}")
 
 
 @frozen(kw_only=True)
@@ -95,17 +95,21 @@ async def complete_chat(request: HttpRequest) -> HttpResponse:
 
 
 def session_id(headers: Mapping[str, str], metadata: Mapping[str, Json] | None) -> SessionId | None:
-    """Read which session a request belongs to: the header, else `metadata.session_id`."""
-    param = f"header {SESSION_HEADER}" if SESSION_HEADER in headers else "metadata.session_id"
-    named = headers.get(SESSION_HEADER, (metadata or {}).get("session_id"))
-    if named is None:
-        return None
-    if not isinstance(named, str) or not SESSION_ID.fullmatch(named):
-        raise InvalidField(
-            f"{param}: a session id is 1 to 256 printable ASCII characters without spaces",
-            param=param,
-        )
-    return SessionId(named)
+    """Read which session a request belongs to: the header, percent-encoded where it is not ASCII,
+    else `metadata.session_id`.
+    """
+    try:
+        if (header := headers.get(SESSION_HEADER)) is not None:
+            param = f"header {SESSION_HEADER}"
+            return named_session(unquote(header.encode("ascii").decode(), errors="strict"))
+        param = "metadata.session_id"
+        name = (metadata or {}).get("session_id")
+        return None if name is None else named_session(structure(name, str))
+    except UnicodeError as error:
+        msg = f"{param}: what is not ASCII is written in percent-encoded UTF-8"
+        raise InvalidField(msg, param=param) from error
+    except (InvalidField, TypeError) as error:
+        raise InvalidField(f"{param}: {error}", param=param) from error
 
 
 async def _whole(

@@ -13,13 +13,20 @@ async def live(_: HttpRequest) -> HttpResponse:
 
 
 async def ready(request: HttpRequest) -> HttpResponse:
-    """Say that turns are taken, and what does not work; to an operator also what the monitors
-    measure and which alerts hold. While the server drains it says 503.
+    """Say that turns are taken, and which plugins do not work; to an operator also why, what the
+    monitors measure and which alerts hold. While the server drains it says 503.
     """
     application = request.application
-    seen = {"status": "ready", "problems": application.problems}
-    if request.principal.may("operator"):
-        held = await evaluate(application, application.need(Clock).now())
-        seen["alerts"] = [alert for alerts in held.values() for alert in alerts or ()]
-        seen["samples"] = await measure(application)
-    return json_response(seen)
+    if not request.principal.may("operator"):
+        # The texts name files and settings of the machine.
+        named = [{"plugin": p.plugin, "stage": p.stage} for p in application.problems]
+        return json_response({"status": "ready", "problems": named})
+    held = await evaluate(application, application.need(Clock).now())
+    return json_response(
+        {
+            "status": "ready",
+            "problems": application.problems,
+            "alerts": [alert for alerts in held.values() for alert in alerts or ()],
+            "samples": await measure(application),
+        }
+    )

@@ -10,10 +10,9 @@ from typing import Literal
 from attrs import field, frozen
 from attrs.validators import matches_re, max_len, min_len, optional
 
-from coe_core.application import PluginProblem
+from coe_core.application import Stage
 from coe_core.contract import Alert, Sample
 from coe_core.message import Json
-from coe_server.chat import SESSION_ID
 from coe_server.idempotency import LONGEST_KEY
 
 
@@ -31,8 +30,12 @@ class KeyHeader:
 class TurnHeaders(KeyHeader):
     """What a client may say of a turn."""
 
-    x_coe_session: str | None = field(default=None, validator=optional(matches_re(SESSION_ID)))
-    """The session that the turn belongs to; without it, one of its own."""
+    x_coe_session: str | None = field(
+        default=None, validator=optional(matches_re(r"[!-~]{1,3072}"))
+    )
+    """The session that the turn belongs to: 1 to 256 printable characters, what is not ASCII in
+    percent-encoded UTF-8. Without it, one of its own.
+    """
 
 
 @frozen(kw_only=True)
@@ -81,7 +84,7 @@ class AnswerHeaders(AnyHeaders):
     x_coe_turn: str
     """The turn's id."""
     x_coe_session: str
-    """The session's id."""
+    """The session's id, percent-encoded as in the request."""
     x_ratelimit_limit_requests: str | None = None
     """Requests per minute."""
     x_ratelimit_remaining_requests: str | None = None
@@ -227,11 +230,23 @@ class Liveness:
 
 
 @frozen(kw_only=True)
+class Problem:
+    """A plugin, or a part of it, does not work."""
+
+    plugin: str
+    stage: Stage
+    text: str | None = None
+    """For operators: why."""
+    mend: str | None = None
+    """For operators: what to do."""
+
+
+@frozen(kw_only=True)
 class Readiness:
     """Turns are taken."""
 
     status: Literal["ready"]
-    problems: tuple[PluginProblem, ...]
+    problems: tuple[Problem, ...]
     alerts: tuple[Alert, ...] = ()
     """For operators: what holds now."""
     samples: tuple[Sample, ...] = ()

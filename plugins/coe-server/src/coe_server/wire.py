@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import msgspec
 
@@ -22,6 +23,9 @@ from coe_core.turn import Turn
 SSE = "text/event-stream"
 DONE = b"data: [DONE]\n\n"
 COMMENT = b": the model is still at work\n\n"
+
+SAFE = "".join(map(chr, range(ord("!"), ord("~") + 1))).replace("%", "")
+"""What stands for itself in a header: printable ASCII but for the sign of the percent-encoding."""
 
 dumps = msgspec.json.Encoder().encode
 
@@ -59,7 +63,7 @@ def error_response(
 
 def turn_headers(turn: Turn, limits: RateLimits | None) -> dict[str, str]:
     """Name the turn and its session, and say what the group has left of its rates."""
-    headers = {"x-coe-turn": turn.id, "x-coe-session": turn.session.id}
+    headers = {"x-coe-turn": turn.id, "x-coe-session": quote(turn.session.id, safe=SAFE)}
     if limits is None:
         return headers
     if limits.limit_requests is not None:
