@@ -117,7 +117,8 @@ def bundled_model() -> None:
 async def test_the_models_process_is_killed_while_it_answers_and_while_it_rests(
     tmp_path: Path,
 ) -> None:
-    async with serving(tmp_path, "") as server:
+    # Else the answer would go on where it was cut.
+    async with serving(tmp_path, "[plugins.fallback]\nenabled = false\n") as server:
         stream = server.client.stream("POST", CHAT, json=STORY | {"model": "local"})
         async with stream as response:
             lines = response.aiter_lines()

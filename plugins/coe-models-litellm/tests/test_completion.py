@@ -12,6 +12,7 @@ from attrs import evolve
 from coe_models_litellm import release
 from coe_models_litellm.options import Options
 from coe_models_litellm.provider import LiteLLMProvider
+from loguru import logger
 
 from coe_core.error import (
     CoeError,
@@ -386,8 +387,12 @@ async def test_a_bad_release_is_not_imported(
     bad: str | None,
 ) -> None:
     monkeypatch.setattr(release, "installed", lambda: bad)
-    with pytest.raises(UpstreamError, match="pip install"):
+    logged: list[Any] = []
+    sink = logger.add(logged.append)
+    with pytest.raises(ModelNotConfigured):
         await collect()
+    logger.remove(sink)
+    assert "pip install" in logged[0].record["extra"]["why"]
     assert upstream.received == []
 
 
