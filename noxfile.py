@@ -155,6 +155,7 @@ def serve(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run what CI runs: lint, types and all tests but the heavy ones."""
+    install_system_packages(session, cc="build-essential")
     lint(session)
     types(session)
     install_system_packages(session, jq="jq", sqlite3="sqlite3")
@@ -190,7 +191,8 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Run the whole matrix of faults, of which `tests` runs a sample."""
+    """Run the whole matrix of faults, of which `tests` runs a sample, and print the figures."""
+    install_system_packages(session, cc="build-essential")
     make_venv(session)
     run(session, "pytest", "-m", "faults", *session.posargs)
 

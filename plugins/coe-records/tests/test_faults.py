@@ -144,9 +144,10 @@ def test_no_fault_of_the_disk_loses_a_turn(
 ) -> None:
     at, struck = 0, True
     while struck:
-        folder, clock, faults = new_folder(), ManualClock(), Faults(at, at + lasts - 1)
+        folder, clock, faults = new_folder(), ManualClock(), Faults(10**9, 10**9)
         disk = FaultyDisk(faults, error[0], writes_part=error[1])
         writer = open_writer(folder, clock=clock, disk=disk)
+        faults.calls, faults.first, faults.last = 0, at, at + lasts - 1
         acknowledged, refused = run(writer, clock, make_turn)
         struck = faults.calls > faults.first
         assert bool(refused) == struck or lasts > 1

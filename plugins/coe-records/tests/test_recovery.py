@@ -2,7 +2,9 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,6 +199,36 @@ def test_lines_that_could_not_be_taken_back_do_not_count(
     assert refused.id.encode() not in (folder.events / SEGMENT).read_bytes()
     assert refused.id not in {row[0] for row in tables(folder)["interactions"]}
     assert (audit(folder).records, audit(folder).faults) == (2, ())
+
+
+@pytest.mark.parametrize("database", ["kept", "lost"])
+def test_first_lines_of_a_segment_that_could_not_be_taken_back_do_not_count(
+    folder: DataFolder,
+    open_writer: Open,
+    crash: Crash,
+    make_turn: MakeTurn,
+    monkeypatch: pytest.MonkeyPatch,
+    database: str,
+) -> None:
+    """Nor could the file be removed, and the clock went back."""
+    disk, clock = StuckDisk(), ManualClock()
+    writer = open_writer(folder, disk=disk, clock=clock)
+    disk.stuck = True
+    refused = [make_turn(0), make_turn(1)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: disk.sync(0))
+        with pytest.raises(Unavailable, match="Input/output error"):
+            writer.commit([Draft.of(turn) for turn in refused])
+    disk.stuck = False
+    clock._now -= timedelta(hours=1)
+    (pointer,) = writer.commit([Draft.of(make_turn(2))])
+    assert pointer.segment == "2026-11-01/interactions.w1.1.jsonl"
+    crash(writer)
+    if database == "lost":
+        folder.database.unlink()
+    reopen(folder, open_writer)
+    assert Log(folder.events).segments() == [pointer.segment]
+    assert (audit(folder).records, audit(folder).faults) == (1, ())
 
 
 LAST = "writer = 'w1' AND last_seq = 8"

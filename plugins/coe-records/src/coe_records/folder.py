@@ -8,6 +8,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from coe_records.disk import Disk
 from coe_records.lock import try_lock_path
 
 
@@ -41,9 +42,10 @@ class DataFolder:
         """Return the file of a writer's intents."""
         return self.writers / writer / "intents.jsonl"
 
-    def make(self) -> None:
-        """Make the folders."""
+    def make(self, disk: Disk) -> None:
+        """Make the folders, durably, even if it was somebody else who just made them."""
         self.writers.mkdir(parents=True, exist_ok=True)
+        disk.sync_folder(self.path)
 
     def try_claim(self, writer: str) -> int | None:
         """Become a writer, unless another process is; until the file returned is closed."""

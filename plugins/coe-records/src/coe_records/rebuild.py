@@ -11,6 +11,7 @@ from attrs import frozen
 
 from coe_core.error import Conflict
 from coe_records import database, manifest
+from coe_records.disk import Disk
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
 from coe_records.log import Log
@@ -36,7 +37,7 @@ def rebuild(folder: DataFolder, *, may_forget: bool = False) -> Rebuilt:
     Raises `Conflict`, and changes nothing, when the database has turns that the log has lost,
     unless it may forget them.
     """
-    folder.make()
+    folder.make(Disk())
     with locked(folder.lock):
         set_aside = _set_aside_unless_database(folder)
         database.migrate(folder.database)

@@ -40,11 +40,11 @@ def stop_seqs(log: Log, marks: Mapping[str, Mark]) -> dict[str, int]:
     """Tell for each segment but a writer's last with which sequence number the writer went on in
     the next. Lines from there on were taken back, even if the disk would not let them go.
     """
-    in_order = sorted((writer, seq, path) for path, (writer, seq) in _firsts(log, marks).items())
+    in_order = sorted((*first, path) for path, first in _firsts(log, marks).items())
     return {
         path: next_seq
-        for (writer, seq, path), (next_writer, next_seq, _) in pairwise(in_order)
-        if next_writer == writer and next_seq > seq
+        for (writer, _, _, path), (next_writer, next_seq, _, _) in pairwise(in_order)
+        if next_writer == writer
     }
 
 
@@ -53,7 +53,7 @@ def chain_end(projection: Projection, writer: str) -> Mark | None:
     is another's, the writer would go on in a chain that there is already.
     """
     log, marks = projection.log, projection.marks()
-    seqs = {path: seq for path, (w, seq) in _firsts(log, marks).items() if w == writer}
+    seqs = {path: seq for path, (w, seq, _) in _firsts(log, marks).items() if w == writer}
     ours = [mark for mark in marks.values() if mark.writer == writer or mark.path in seqs]
     ends = [
         _as_logged(log, mark)
@@ -67,11 +67,13 @@ def chain_end(projection: Projection, writer: str) -> Mark | None:
     return max(own, key=lambda mark: mark.last_seq, default=None)
 
 
-def _firsts(log: Log, marks: Mapping[str, Mark]) -> dict[str, tuple[str, int]]:
-    """Tell for each segment whose it is, and with which sequence number it begins."""
-    firsts = {path: (mark.writer, mark.first_seq) for path, mark in marks.items()}
+def _firsts(log: Log, marks: Mapping[str, Mark]) -> dict[str, tuple[str, int, str]]:
+    """Tell for each segment whose it is, and with which sequence number it begins, and when. Of two
+    that begin with the same, the earlier was taken back whole.
+    """
+    firsts = {path: (mark.writer, mark.first_seq, "") for path, mark in marks.items()}
     lines = {path: log.first(path) for path in log.segments()}
-    return firsts | {path: (line.writer, line.seq) for path, line in lines.items() if line}
+    return firsts | {p: (line.writer, line.seq, line.at) for p, line in lines.items() if line}
 
 
 def _as_logged(log: Log, mark: Mark) -> Mark:
@@ -95,10 +97,8 @@ def _recover(projection: Projection, segment: Segment, stop_seq: int | None) -> 
             _set_aside(projection.log, segment, replay.torn)
         _tell(replay)
     finally:
-        if segment.end:
+        if segment.end or not segment.remove(projection.log.events):
             segment.close()
-        else:
-            segment.discard(projection.log.events)
 
 
 def _tell(replay: Replay) -> None:

@@ -35,9 +35,8 @@ class Segment:
         taken stands for another segment, even one that is not there any more.
         """
         folder = events / day
-        if not folder.is_dir():
-            folder.mkdir(exist_ok=True)
-            disk.sync_folder(events)
+        folder.mkdir(exist_ok=True)
+        disk.sync_folder(events)  # Also for a folder whose maker failed to do so.
         for number in count():
             name = f"interactions.{writer}.{number}.jsonl" if number else "interactions.jsonl"
             path = f"{day}/{name}"
@@ -49,7 +48,8 @@ class Segment:
         try:
             disk.sync_folder(folder)
         except OSError:
-            segment.discard(events)
+            if not segment.remove(events):
+                segment.close()
             raise
         return segment
 
@@ -93,11 +93,14 @@ class Segment:
         """Close the file and release it."""
         os.close(self._fd)
 
-    def discard(self, events: Path) -> None:
-        """Close a segment without a line, and leave no file."""
-        with suppress(OSError):
-            (events / self.path).unlink()
+    def remove(self, events: Path) -> bool:
+        """Close a segment without a line, and leave no file; unless the file will not go."""
+        try:
+            (events / self.path).unlink(missing_ok=True)
+        except OSError:
+            return False
         self.close()
+        return True
 
     def _take_back(self) -> bool:
         try:

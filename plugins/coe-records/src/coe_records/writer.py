@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -91,6 +91,8 @@ class Writer:
     """Segments that may hold lines that were taken back, locked until our next line stands
     elsewhere, by which everybody can tell.
     """
+    _tried_at: datetime = field(default=datetime.min.replace(tzinfo=UTC), init=False)
+    """The time of the last group, written or not."""
     intents: IntentFile = field(init=False)
     """Which attempts are in flight. It may be used by another thread than the rest."""
     _sealing: ThreadPoolExecutor = field(init=False)
@@ -104,7 +106,7 @@ class Writer:
     ) -> Writer:
         """Recover what other processes left, and become a writer."""
         disk = disk or Disk()
-        folder.make()
+        folder.make(disk)
         with locked(folder.lock):
             database.migrate(folder.database)
             projection = Projection(database.connect(folder.database), Log(folder.events))
@@ -181,7 +183,7 @@ class Writer:
         return [places[key] for key in keys]
 
     def _write_new(self, drafts: Sequence[Draft]) -> list[Pointer]:
-        at = rfc3339(self._clock.now())
+        at = self._time_of_group()
         segment = self._segment_of(at[:10])
         lines = list(self._seal(drafts, at))
         pointers, rows, end = [], Rows(), segment.end
@@ -200,6 +202,14 @@ class Writer:
         self._append(segment, b"".join(line.raw for line in lines))
         self._acknowledge(mark)
         return pointers
+
+    def _time_of_group(self) -> str:
+        """Tell the time, later than that of any line that was taken back and may be there yet."""
+        now = self._clock.now()
+        if self._retired and now <= self._tried_at:
+            now = self._tried_at + timedelta(microseconds=1)
+        self._tried_at = now
+        return rfc3339(now)
 
     def _forget_lost(self, repair: Mapping[str, Any]) -> None:
         """Make room for what is restored, in the transaction in which it is."""
@@ -246,10 +256,8 @@ class Writer:
             raise
 
     def _retire(self, segment: Segment) -> None:
-        if segment.end:
+        if segment.end or not segment.remove(self._folder.events):
             self._retired.append(segment)
-        else:
-            segment.discard(self._folder.events)
 
     def _acknowledge(self, mark: Mark) -> None:
         """Go on from the group: the log has it, so it counts, whatever the database does."""

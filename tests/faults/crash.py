@@ -1,0 +1,155 @@
+"""Write down what a process changes on the disk, and recover from what a power cut may leave of it.
+
+`LD_PRELOAD=disk.so python -m tests.faults.crash FOLDER ...` prints what it saw as JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import loguru
+from attrs import define, field
+from coe_records import database
+from coe_records.folder import DataFolder
+
+from .inspection import Heard, recover, violations
+from .power import Image, Power, digest, lay_out
+from .scenario import Life
+from .shim import Fault, Shim
+from .sweep import fresh
+from .tape import Event, read
+
+BEFORE = ("nothing", "empty tables", "a life", "a crash")
+"""What was in the folder before."""
+ALL_OF = 5
+"""With so many things that may be there or not, every combination is tried."""
+SECTORS = (512, 4096)
+
+
+def live(shim: Shim, folder: Path, seed: int, tape: Path | None, dies_at: int = -1) -> list[str]:
+    """Live in a child; returns what it said. Half of the lives meet a fault."""
+    receiving, sending = os.pipe()
+    if (child := os.fork()) == 0:
+        chance = random.Random(seed)
+
+        def tell(text: str) -> None:
+            shim.mark(text)
+            os.write(sending, f"{text}\n".encode())
+
+        try:
+            if tape is not None:
+                shim.record(os.open(tape, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+            shim.watch(folder)
+            if dies_at >= 0:
+                shim.strike(dies_at, dies_at, 0, Fault.DIES_TORN)
+            elif chance.random() < 0.5:
+                shim.strike(*fault_by(chance))
+            asyncio.run(Life(folder, seed, tell).live())
+        finally:
+            os._exit(0)
+    os.close(sending)
+    os.waitpid(child, 0)
+    with os.fdopen(receiving, "rb") as pipe:
+        return pipe.read().decode().splitlines()
+
+
+def fault_by(chance: random.Random) -> tuple[int, int, int, Fault]:
+    """Choose a fault: the disk is full, or fails, for some calls."""
+    first, lasts = chance.randrange(50, 300), chance.choice([1, 2, 8])
+    error, fault = chance.choice([(28, Fault.TEARS), (5, Fault.FAILS), (5, Fault.FAILS_LATE)])
+    return first, first + lasts - 1, error, fault
+
+
+def prepare(shim: Shim, folder: Path, before: str, seed: int) -> list[str]:
+    """Put in the folder what was there before, all of it durable; returns whose turns it has."""
+    match before:
+        case "empty tables":
+            database.migrate(folder / "coe.db")
+        case "a life":
+            return live(shim, folder, seed, None)
+        case "a crash":
+            return live(shim, folder, seed, None, dies_at=random.Random(seed).randrange(60, 300))
+    return []
+
+
+def images(
+    events: list[Event], power: Power, chance: random.Random, count: int
+) -> Iterator[tuple[list[str], Image]]:
+    """Cut the power at each moment; yields what the process had said, and what is left."""
+    said: list[str] = []
+    for number, event in enumerate(events):
+        if event.kind == "A":
+            said.append(event.path)
+            continue
+        power.take(event)
+        quota = count * (number + 1) // len(events) - count * number // len(events)
+        if power.units <= ALL_OF:
+            for image in power.images():
+                yield list(said), image
+        for _ in range(quota):
+            likelihood = chance.choice([0.0, 0.1, 0.5, 0.5, 0.9, 1.0])
+            yield list(said), power.image(chance, likelihood, chance.choice(SECTORS))
+
+
+@define
+class Trial:
+    """Recovers from images, each once."""
+
+    folder: Path
+    chance: random.Random
+    seen: Counter[str] = field(factory=Counter)
+    violations: list[str] = field(factory=list)
+    _digests: set[bytes] = field(factory=set)
+
+    def face(self, image: Image, before: list[str], said: list[str]) -> None:
+        """Recover from an image, and see that all that was said is there."""
+        self.seen["images"] += 1
+        known = digest(image) + repr(said).encode()
+        if known in self._digests:
+            return
+        self._digests.add(known)
+        self.seen["distinct"] += 1
+        folder = DataFolder(fresh(self.folder / "image"))
+        lay_out(image, folder.path)
+        try:
+            recover(folder)
+            wrong = violations(folder, Heard.of([*before, *said]), more=True)
+        except Exception as error:
+            wrong = [f"raised {error!r}"]
+        if wrong:
+            kept = fresh(self.folder / f"image-{self.seen['distinct']}")
+            lay_out(image, kept)
+            self.violations += [f"{kept.name}: {each}" for each in wrong]
+
+
+def main() -> None:
+    """Record, cut, recover."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--images", type=int, required=True)
+    parser.add_argument("--before", choices=BEFORE, required=True)
+    parser.add_argument("--forgets", action="store_true", help="a disk that syncs nothing")
+    options = parser.parse_args()
+    loguru.logger.remove()
+    shim, chance = Shim(), random.Random(options.seed)
+    lived = fresh(options.folder / "lived")
+    before = prepare(shim, lived, options.before, options.seed + 1)
+    power, tape = Power.of(lived), options.folder / "tape"
+    tape.unlink(missing_ok=True)
+    live(shim, lived, options.seed, tape)
+    events = [e for e in read(tape) if not (options.forgets and e.kind == "S")]
+    trial = Trial(options.folder, chance)
+    for said, image in images(events, power, chance, options.images):
+        trial.face(image, before, said)
+    json.dump({**trial.seen, "events": len(events), "violations": trial.violations}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

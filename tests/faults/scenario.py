@@ -1,0 +1,106 @@
+"""What a process does to a data folder in a short life: turns in groups, two days, a restart."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from coe_records.records import Records
+
+from coe_core.error import Unavailable
+from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
+from coe_core.ledger import Attempt, Intent
+from coe_core.message import assistant, user
+from coe_core.model import Usage
+from coe_core.record import Interaction
+from coe_core.service import Clock
+from coe_core.testing.clock import ManualClock
+from coe_core.turn import Outcome
+
+SEGMENT_BYTES = 6000
+
+
+def make_turn(clock: Clock, chance: random.Random) -> Interaction:
+    """Make a turn of some hundred or thousand bytes."""
+    now, turn_id = clock.now(), TurnId(uuid7())
+    attempt = Attempt(
+        id=AttemptId(uuid7()),
+        purpose="chat",
+        model="small",
+        provider="openai",
+        name="gpt",
+        started_at=now,
+        duration_s=0.5,
+        usage=Usage(input_tokens=10, output_tokens=5),
+        cost_usd=Decimal("0.0001"),
+    )
+    return Interaction(
+        id=turn_id,
+        group="research",
+        session=SessionId(f"s{chance.randrange(3)}"),
+        started_at=now,
+        ended_at=now,
+        requested_model="auto",
+        request_sha256="0" * 64,
+        root_id=turn_id,
+        new_messages=(user("질문 " * chance.randrange(60)),),
+        attempts=(attempt,),
+        answer=(assistant("answer " * chance.randrange(200)),),
+        outcome=Outcome(status="success", finish_reason="stop"),
+    )
+
+
+def intent_of(turn: Interaction) -> Intent:
+    """Make the intent that goes before a turn's attempt."""
+    return Intent(
+        attempt_id=turn.attempts[0].id,
+        owner_id=turn.id,
+        group=turn.group,
+        model="small",
+        purpose="chat",
+        reserved_usd=Decimal("0.01"),
+        at=turn.started_at,
+    )
+
+
+class Life:
+    """Tells of each turn whether it was acknowledged or refused: `turn ID` or `refused ID`."""
+
+    def __init__(self, folder: Path, seed: int, tell: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._chance = random.Random(seed)
+        self._tell = tell
+        self._clock = ManualClock()
+
+    async def live(self, until: Callable[[], bool] = lambda: True) -> None:
+        """Write turns, close, and go on in a new process, as it were, until the time has come; then
+        write one more.
+        """
+        for days in (0, 1):
+            self._clock._now += timedelta(days=days)
+            records = Records(self._folder, self._clock, SEGMENT_BYTES)
+            await records.open()
+            for _ in range(3):
+                await self._write(records, self._chance.choice([1, 2, 3]))
+            self._clock._now += timedelta(days=1)
+            await self._write(records, 2)
+            if days == 0:
+                await records.close()
+        while not until():
+            await self._write(records, 1)
+        await self._write(records, 1)
+
+    async def _write(self, records: Records, count: int) -> None:
+        await asyncio.gather(*(self._write_one(records) for _ in range(count)))
+
+    async def _write_one(self, records: Records) -> None:
+        turn = make_turn(self._clock, self._chance)
+        records.intend(intent_of(turn))
+        try:
+            await records.append(turn)
+        except Unavailable:
+            self._tell(f"refused {turn.id}")
+        else:
+            self._tell(f"turn {turn.id}")
