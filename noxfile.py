@@ -155,10 +155,9 @@ def serve(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run what CI runs: lint, types and all tests but the heavy ones."""
-    install_system_packages(session, cc="build-essential")
     lint(session)
     types(session)
-    install_system_packages(session, jq="jq", sqlite3="sqlite3")
+    install_system_packages(session, cc="build-essential", jq="jq", sqlite3="sqlite3")
     run(session, "pytest", *session.posargs)
 
 

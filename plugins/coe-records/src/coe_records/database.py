@@ -33,7 +33,7 @@ def connect(path: Path, *, writable: bool = True) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             # SQLite opens for reading what it cannot open for writing, and says so at the first
-            # change: better to fail now, and try again, than to have a connection that never writes.
+            # change: better to fail now, and try again, than with every change to come.
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("PRAGMA user_version = 0")
             connection.execute("ROLLBACK")
