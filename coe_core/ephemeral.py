@@ -4,17 +4,18 @@ refuses, where the plugin that does cannot.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator
 from datetime import datetime
 
 from attrs import define, field, frozen
 
-from coe_core.error import Unavailable
+from coe_core.error import Conflict, Unavailable
 from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent
 from coe_core.message import Message
 from coe_core.record import Feedback, Interaction, Pointer, Record
-from coe_core.service import History
+from coe_core.service import History, Stretch
 
 KEPT_TURNS = 10_000
 """The oldest turns beyond this are forgotten even while the process lives; so is feedback."""
@@ -46,9 +47,15 @@ class EphemeralRecords:
     _heads: dict[tuple[str, SessionId], TurnId] = field(factory=dict, init=False)
     _conversations: dict[tuple[str, str], TurnId] = field(factory=dict, init=False)
     _feedback: dict[str, Feedback] = field(factory=dict, init=False)
+    _written: deque[Record] = field(factory=lambda: deque(maxlen=KEPT_TURNS), init=False)
+    _count: int = field(default=0, init=False)
+    """How many records were ever written."""
 
     async def append(self, record: Record) -> Pointer:
-        """Keep a turn, or feedback on one; other records are not kept."""
+        """Keep a turn, or feedback on one; other records are kept for those who follow."""
+        if not isinstance(record, Interaction) or (record.group, record.id) not in self._turns:
+            self._written.append(record)
+            self._count += 1
         if isinstance(record, Interaction):
             self._turns[record.group, record.id] = record
             self._heads[record.group, record.session] = record.id
@@ -83,6 +90,15 @@ class EphemeralRecords:
         for said in sorted(self._feedback.values(), key=lambda said: (said.at, said.id)):
             if _within(said.at, since, until) and group in (None, said.group):
                 yield said
+
+    async def follow(self, cursor: str = "") -> AsyncIterator[Stretch]:
+        """Read what was written behind a cursor, as far as it is not forgotten."""
+        behind = self._count - int(cursor or 0)
+        if behind < 0:
+            raise Conflict(f"the cursor {cursor!r} is of another log; begin again without one")
+        if behind:
+            newest = tuple(self._written)[-behind:]
+            yield Stretch(records=newest, cursor=str(self._count))
 
     async def head(self, group: str, session_id: SessionId) -> TurnId | None:
         """Return the newest turn of a session."""

@@ -16,7 +16,7 @@ from attrs.validators import ge, le, optional
 
 from coe_core.codec import canonical
 from coe_core.identity import SessionId, TurnId
-from coe_core.ledger import Attempt
+from coe_core.ledger import Attempt, Intent
 from coe_core.message import Json, Message
 from coe_core.parameter import Origin
 from coe_core.turn import GuardVerdict, Outcome, Passage, Route, ToolRun
@@ -143,7 +143,16 @@ class Feedback:
             raise ValueError(msg)
 
 
-Record: TypeAlias = Interaction | StateChange | Feedback
+@frozen(kw_only=True)
+class Settlement:
+    """An attempt whose process died in it: its tokens are unknown, and it is booked at what was
+    reserved for it, marked as an estimate.
+    """
+
+    intent: Intent
+
+
+Record: TypeAlias = Interaction | StateChange | Feedback | Settlement
 
 
 @frozen(kw_only=True)

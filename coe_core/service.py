@@ -68,6 +68,14 @@ class Journal(Protocol):
         ...
 
 
+@frozen(kw_only=True)
+class Stretch:
+    """Some records of the log, and where the next begin."""
+
+    records: tuple[Record, ...]
+    cursor: str
+
+
 @runtime_checkable
 class RecordReader(Protocol):
     """Reads the log back, group by group."""
@@ -92,6 +100,16 @@ class RecordReader(Protocol):
 
         Nobody speaks of a turn before it began: all that was ever said of the turns of a window is
         found from the window's own `since`. `group` None reads every group, as above.
+        """
+        ...
+
+    def follow(self, cursor: str = "") -> AsyncIterator[Stretch]:
+        """Read what was written behind a cursor, of every group and kind, and then end: for what is
+        made of the log and must miss nothing. "" is the log's beginning.
+
+        The records of one process come in the order in which it wrote them. A record may come
+        again: what a repair restored does. Raises `Conflict` when the cursor is of another log, a
+        backup was restored say; then begin again.
         """
         ...
 

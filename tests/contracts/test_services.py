@@ -16,7 +16,7 @@ from coe_core.caller import ModelCaller, ModelEmbedder
 from coe_core.clock import SystemClock
 from coe_core.ephemeral import EphemeralRecords
 from coe_core.model import Vectors
-from coe_core.record import Pointer
+from coe_core.record import Interaction, Pointer
 from coe_core.scaffold.kinds.knowledge_store import ExampleKnowledgeStore
 from coe_core.service import History, Versioned
 from coe_core.state import SqliteStateStore
@@ -155,7 +155,24 @@ def test_record_reader() -> None:
         async for said in EphemeralRecords.feedback(self, group, since=since):
             yield said
 
+    async def turns_alone(self: Any, cursor: str = "") -> Any:
+        async for stretch in EphemeralRecords.follow(self, cursor):
+            turns = [each for each in stretch.records if isinstance(each, Interaction)]
+            yield evolve(stretch, records=tuple(turns))
+
+    async def from_the_beginning(self: Any, cursor: str = "") -> Any:
+        async for stretch in EphemeralRecords.follow(self):
+            yield stretch
+
+    async def nothing_new(self: Any, cursor: str = "") -> Any:
+        async for stretch in EphemeralRecords.follow(self, cursor):
+            if not cursor:
+                yield stretch
+
     with proving(RecordReaderContract, pair(), exempt=set()) as bug:
+        bug("test_can_be_followed", "wrote", pair(follow=turns_alone))
+        bug("test_can_be_followed", "there was still", pair(follow=from_the_beginning))
+        bug("test_can_be_followed", "behind the cursor", pair(follow=nothing_new))
         bug("test_lists_feedback", "oldest first", pair(feedback=latest_first))
         bug("test_lists_feedback", "listed was []", pair(feedback=yields()))
         bug("test_lists_feedback", "belongs {}", pair(feedback=anybody_s_feedback))

@@ -203,6 +203,43 @@ class RecordReaderContract(ServiceContract[tuple[Journal, RecordReader]]):
         found = await reader.interaction(turn.group, turn.id)
         assert found in (None, turn), f"wrote {turn!r}, after a cancellation there is {found!r}"
 
+    @law(some=st.lists(records(), min_size=1, max_size=4), later=st.lists(records(), max_size=2))
+    async def test_can_be_followed(
+        self, pair: tuple[Journal, RecordReader], some: list[Record], later: list[Record]
+    ) -> None:
+        """Who follows reads every record once, in order, and from a cursor on what is new."""
+        journal, reader = pair
+        first, cursor = await _written(journal, reader, some)
+        assert first == _once(some), f"wrote {some!r}, read {first!r}"
+        again, cursor = await _written(journal, reader, [], cursor)
+        assert not again, f"behind the last cursor there was still {again!r}"
+        new = _once([*some, *later])[len(first) :]
+        second, _ = await _written(journal, reader, later, cursor)
+        assert second == new, f"behind the cursor were written {new!r}, read {second!r}"
+
+
+async def _written(
+    journal: Journal, reader: RecordReader, some: list[Record], cursor: str = ""
+) -> tuple[list[Record], str]:
+    """Write records, and read what is behind the cursor."""
+    for record in some:
+        await journal.append(record)
+    found: list[Record] = []
+    async for stretch in reader.follow(cursor):
+        found += stretch.records
+        cursor = stretch.cursor
+    return found, cursor
+
+
+def _once(some: list[Record]) -> list[Record]:
+    """Leave out the records that a journal does not write again."""
+    unique: list[Record] = []
+    for record in some:
+        ids = {each.id for each in unique if isinstance(each, Interaction | Feedback)}
+        if not isinstance(record, Interaction | Feedback) or record.id not in ids:
+            unique.append(record)
+    return unique
+
 
 class SessionStoreContract(ServiceContract[tuple[Journal, SessionStore]]):
     """What holds of every session store. `make` returns a journal and the store that reads it."""

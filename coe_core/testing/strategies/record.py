@@ -20,6 +20,7 @@ from coe_core.record import (
     Pointer,
     Provenance,
     Record,
+    Settlement,
     StateChange,
     conversation_digest,
 )
@@ -195,7 +196,7 @@ def feedbacks(draw: st.DrawFn) -> Feedback:
 @cache
 def records() -> SearchStrategy[Record]:
     """Records of every kind."""
-    return interactions() | state_changes() | feedbacks()
+    return interactions() | state_changes() | feedbacks() | st.builds(Settlement, intent=intents())
 
 
 @cache

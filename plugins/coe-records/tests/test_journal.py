@@ -15,11 +15,11 @@ from coe_records.envelope import parse
 from coe_records.folder import DataFolder
 from coe_records.intent import COMPACT_BYTES, read_intents
 from coe_records.journal import GroupJournal
-from coe_records.reader import PAGE_RECORDS
+from coe_records.reader import PAGE_RECORDS, Reader
 from coe_records.records import Records
 from coe_records.writer import Writer
 
-from coe_core.error import RecordDamaged, Unavailable
+from coe_core.error import Conflict, RecordDamaged, Unavailable
 from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
 from coe_core.ledger import Intent
 from coe_core.message import assistant, user
@@ -327,3 +327,37 @@ async def test_database_that_is_gone_is_said_so(records: Records, folder: DataFo
     shutil.move(folder.database, f"{folder.database}.gone")
     with pytest.raises(Unavailable, match="cannot be read"):
         await records.head("research", SessionId("s1"))
+
+
+async def test_followers_read_each_writer_s_records_once_across_segments_and_crashes(
+    folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+) -> None:
+    """Also what was in no database yet when they began."""
+    turns = [make_turn(n) for n in range(30)]
+    async with (
+        journal_on(folder, open_writer, segment_bytes=2000) as first,
+        journal_on(folder, open_writer, segment_bytes=2000) as second,
+    ):
+        reader = Reader(folder)
+        await reader.open()
+        found: list[str] = []
+        cursor = ""
+        for number, turn in enumerate(turns):
+            await (first, second)[number % 3 == 0].append(turn)
+            if number % 7 == 6:
+                async for stretch in reader.follow(cursor):
+                    found += [r.id for r in stretch.records if isinstance(r, Interaction)]
+                    cursor = stretch.cursor
+        async for stretch in reader.follow(cursor):
+            found += [r.id for r in stretch.records if isinstance(r, Interaction)]
+        await reader.close()
+    ids = [turn.id for turn in turns]
+    assert sorted(found) == sorted(ids)
+    theirs = ids[::3]
+    assert [id_ for id_ in found if id_ in theirs] == theirs
+
+
+async def test_a_cursor_of_another_log_is_refused(records: Records, make_turn: MakeTurn) -> None:
+    with pytest.raises(Conflict, match="begin again"):
+        async for _ in records.follow('{"2026-11-01/interactions.jsonl":99}'):
+            pass

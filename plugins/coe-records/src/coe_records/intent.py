@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import define, field
 from loguru import logger
 
 from coe_core.codec import decode, encode, structure
@@ -14,15 +14,6 @@ from coe_core.identity import AttemptId
 from coe_core.ledger import Intent
 
 COMPACT_BYTES = 1 << 20
-
-
-@frozen(kw_only=True)
-class Settlement:
-    """The body of a line that settles an attempt whose process died in it: its tokens are unknown,
-    and it is booked at what was reserved for it, marked as an estimate.
-    """
-
-    intent: Intent
 
 
 @define

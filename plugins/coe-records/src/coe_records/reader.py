@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
@@ -30,7 +31,7 @@ from coe_core.error import Unavailable
 from coe_core.identity import SessionId, TurnId
 from coe_core.message import Message
 from coe_core.record import Feedback, Interaction, Pointer
-from coe_core.service import History
+from coe_core.service import History, Stretch
 from coe_records.database import reading_engine
 from coe_records.envelope import Line
 from coe_records.extent import Extent
@@ -88,6 +89,19 @@ class Reader:
         """Iterate over feedback by when it was given, some hundred at a time."""
         extent = Extent(group=group, since=since, until=until)
         return self._listed(Feedback, extent, feedback.c.at)
+
+    async def follow(self, cursor: str = "") -> AsyncIterator[Stretch]:
+        """Read the log on from a cursor, some hundred records at a time."""
+        from coe_records.following import Follower
+
+        follower = Follower(self._log)
+        while True:
+            ask = partial(follower.next, cursor=cursor)
+            stretch = await self._run(ask)
+            if stretch is None:
+                return
+            yield stretch
+            cursor = stretch.cursor
 
     async def head(self, group: str, session_id: SessionId) -> TurnId | None:
         """Return the newest turn of a session: of those that no other of it follows, the one that

@@ -12,7 +12,7 @@ from attrs import define, field
 from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent
 from coe_core.record import Feedback, Interaction, Pointer, Record
-from coe_core.service import Clock, History
+from coe_core.service import Clock, History, Stretch
 from coe_records.disk import TimedDisk
 from coe_records.folder import DataFolder
 from coe_records.log import Log
@@ -97,6 +97,10 @@ class Records:
     ) -> AsyncIterator[Feedback]:
         """Iterate over feedback."""
         return self._reader.feedback(group, since=since, until=until)
+
+    def follow(self, cursor: str = "") -> AsyncIterator[Stretch]:
+        """Read the log on from a cursor."""
+        return self._reader.follow(cursor)
 
     async def head(self, group: str, session_id: SessionId) -> TurnId | None:
         """Return the newest turn of a session."""

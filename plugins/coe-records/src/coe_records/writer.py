@@ -16,13 +16,13 @@ from loguru import logger
 from coe_core.codec import rfc3339, unstructure
 from coe_core.error import Unavailable
 from coe_core.message import Json
-from coe_core.record import Feedback, Interaction, Pointer, Record, StateChange
+from coe_core.record import Feedback, Interaction, Pointer, Record, Settlement, StateChange
 from coe_core.service import Clock
 from coe_records import database
 from coe_records.disk import Disk
 from coe_records.envelope import GENESIS, Line, seal
 from coe_records.folder import DataFolder, release
-from coe_records.intent import IntentFile, Settlement, read_intents
+from coe_records.intent import IntentFile, read_intents
 from coe_records.lock import locked
 from coe_records.log import Log
 from coe_records.manifest import seal as seal_segments
@@ -66,7 +66,7 @@ class Draft:
     text: bytes
 
     @classmethod
-    def of(cls, record: Record | Settlement | Repair) -> Draft:
+    def of(cls, record: Record | Repair) -> Draft:
         """Turn a record into JSON."""
         body = unstructure(record)
         id_ = record.id if isinstance(record, Interaction | Feedback) else None

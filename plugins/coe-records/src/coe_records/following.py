@@ -1,0 +1,71 @@
+"""Reads the log on from a cursor: how far each of its segments was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+from attrs import frozen
+from sqlalchemy import Connection, select
+
+from coe_core.codec import decode, encode, structure
+from coe_core.error import Conflict
+from coe_core.record import Record
+from coe_core.service import Stretch
+from coe_records.envelope import Line
+from coe_records.log import Entry, Log
+from coe_records.table import segments
+from coe_records.writer import KINDS, Repair
+
+STRETCH_LINES = 500
+
+_CLASSES = {kind: cls for cls, kind in KINDS.items() if cls is not Repair}
+
+
+@frozen
+class Follower:
+    """Reads what is in the database as well: what a crash left behind that may be torn."""
+
+    _log: Log
+
+    def next(self, connection: Connection, cursor: str) -> Stretch | None:
+        """Return the records behind a cursor, some hundred of them, None when there are none."""
+        ends = _ends(connection)
+        read = _read(cursor, ends)
+        entries: list[Entry] = []
+        for path, end in ends.items():
+            start, wanted = read.get(path, 0), STRETCH_LINES - len(entries)
+            if start < end and wanted:
+                found = list(islice(self._log.entries(path, start, end), wanted))
+                read[path] = start + sum(entry.pointer.length for entry in found)
+                entries += found
+        if not entries:
+            return None
+        lines = [entry.line for entry in entries if entry.line is not None]
+        records = tuple(record for line in lines for record in records_of(line))
+        return Stretch(records=records, cursor=encode(read).decode())
+
+
+def records_of(line: Line) -> Iterator[Record]:
+    """Yield what a line tells: its record, or those that it restores; none of an unknown kind."""
+    told = {line.kind: decode(line.body)}
+    if line.kind == "repair":
+        told = told["repair"].get("restored", {})
+    for kind, body in told.items():
+        if kind in _CLASSES and body is not None:  # A body may have been erased.
+            yield structure(body, _CLASSES[kind])
+
+
+def _ends(connection: Connection) -> dict[str, int]:
+    """Tell how far each segment goes, each writer's in the order of its chain."""
+    query = select(segments.c.path, segments.c.end_bytes).order_by(
+        segments.c.writer, segments.c.first_seq
+    )
+    return {row.path: row.end_bytes for row in connection.execute(query)}
+
+
+def _read(cursor: str, ends: Mapping[str, int]) -> dict[str, int]:
+    read: dict[str, int] = decode(cursor.encode()) if cursor else {}
+    if any(offset > ends.get(path, 0) for path, offset in read.items()):
+        raise Conflict("the cursor is of another log: begin again without one")
+    return read
