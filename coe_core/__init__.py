@@ -48,12 +48,14 @@ from coe_core.http import HttpRequest, HttpResponse, HttpRoute, json_response
 from coe_core.message import Message, ToolCall, assistant, system, user
 from coe_core.model import Chunk, Model, Price, ToolCallDelta, Usage, Vectors
 from coe_core.parameter import parameter
-from coe_core.record import Interaction
+from coe_core.payer import Payer
+from coe_core.record import Interaction, Summary
 from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.service import (
     Caller,
     Clock,
     Database,
+    Deployment,
     Embedder,
     Journal,
     KnowledgeStore,
@@ -100,6 +102,7 @@ __all__ = [
     "Continue",
     "Credentials",
     "Database",
+    "Deployment",
     "Embedder",
     "EmbeddingRequest",
     "EventSink",
@@ -125,6 +128,7 @@ __all__ = [
     "Outcome",
     "Panel",
     "Passage",
+    "Payer",
     "PluginProblem",
     "Price",
     "Principal",
@@ -145,6 +149,7 @@ __all__ = [
     "Settings",
     "StateStore",
     "Summarizer",
+    "Summary",
     "Switch",
     "Tool",
     "ToolCall",

@@ -19,9 +19,9 @@ from coe_core.identity import AttemptId, uuid7
 from coe_core.ledger import Attempt, Intent, Purpose
 from coe_core.message import unmarked
 from coe_core.model import Chunk, Model, Usage, Vectors
+from coe_core.payer import Payer
 from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.service import Clock, Journal
-from coe_core.turn import Turn
 
 ASSUMED_OUTPUT_TOKENS = 4096
 """Reserved for when neither the client nor the model's settings limit the output."""
@@ -55,7 +55,7 @@ class Call:
     id: AttemptId
     model: Model
     purpose: Purpose
-    turn: Turn
+    payer: Payer
     reservation: Reservation
     clock: Clock
     prompt_tokens: int
@@ -72,10 +72,10 @@ class Call:
 
     async def chunks(self, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
         """Yield the answer's chunks; on the way out, in whatever way, end the attempt."""
-        provider = self.turn.application.model_providers[self.model.provider]
+        provider = self.payer.application.model_providers[self.model.provider]
         request = evolve(request, messages=unmarked(request.messages))
         with self._attempted():
-            answer = provider.complete(self.model, request, group=self.turn.group)
+            answer = provider.complete(self.model, request, group=self.payer.group)
             async with closing(answer) as upstream:
                 while True:
                     # Around each wait and not the whole loop: a generator may not yield inside a
@@ -91,16 +91,16 @@ class Call:
 
     async def vectors(self, request: EmbeddingRequest) -> Vectors:
         """Embed, and end the attempt."""
-        provider = self.turn.application.model_providers[self.model.provider]
+        provider = self.payer.application.model_providers[self.model.provider]
         with self._attempted():
             async with asyncio.timeout(self._left_s):
-                vectors = await provider.embed(self.model, request, group=self.turn.group)
+                vectors = await provider.embed(self.model, request, group=self.payer.group)
             self.usage = vectors.usage if vectors.usage.input_tokens else None
         return vectors
 
     @property
     def _left_s(self) -> float:
-        return self.turn.deadline_s - self.clock.monotonic_s()
+        return self.payer.deadline_s - self.clock.monotonic_s()
 
     @contextmanager
     def _attempted(self) -> Iterator[None]:
@@ -145,7 +145,7 @@ class Call:
         self, outcome: Literal["ok", "failed", "cancelled"], error: CoeError | None = None
     ) -> None:
         """Settle the call, once, and put it into the ledger."""
-        if self.turn.ledger.running.pop(self.id, None) is None:
+        if self.payer.ledger.running.pop(self.id, None) is None:
             return  # It was dropped, and the turn has ended meanwhile.
         usage = self.usage or self._estimate(outcome)
         price = self.model.price
@@ -168,7 +168,7 @@ class Call:
             error=error.message if error is not None else None,
             continues=self.continues,
         )
-        self.turn.ledger.attempts.append(self.attempt)
+        self.payer.ledger.attempts.append(self.attempt)
 
     def _estimate(self, outcome: str) -> Usage:
         """Estimate; an upstream that failed before its first token is taken to bill nothing."""
@@ -202,7 +202,7 @@ class ModelCaller:
         output_tokens: int,
         *,
         purpose: Purpose,
-        parent: Turn,
+        parent: Payer,
         continues: AttemptId | None = None,
     ) -> Call:
         """Reserve the money and announce the attempt. Raises `BudgetExceeded`, or `Unavailable`
@@ -215,7 +215,7 @@ class ModelCaller:
             id=AttemptId(uuid7()),
             model=model,
             purpose=purpose,
-            turn=parent,
+            payer=parent,
             reservation=reservation,
             clock=self.clock,
             prompt_tokens=prompt_tokens,
@@ -246,7 +246,7 @@ class ModelCaller:
         request: ChatRequest,
         *,
         purpose: Purpose,
-        parent: Turn,
+        parent: Payer,
         continues: AttemptId | None = None,
     ) -> Call:
         """Begin a chat completion."""
@@ -261,7 +261,7 @@ class ModelCaller:
         )
 
     async def complete(
-        self, model: str, request: ChatRequest, *, purpose: Purpose, parent: Turn
+        self, model: str, request: ChatRequest, *, purpose: Purpose, parent: Payer
     ) -> AsyncIterator[Chunk]:
         """Call a model by alias."""
         target = parent.application.model(model, parent.principal)
@@ -271,7 +271,7 @@ class ModelCaller:
                 yield chunk
 
     async def embed(
-        self, model: str, request: EmbeddingRequest, *, purpose: Purpose, parent: Turn
+        self, model: str, request: EmbeddingRequest, *, purpose: Purpose, parent: Payer
     ) -> Vectors:
         """Embed by alias."""
         target = parent.application.model(model, parent.principal)
@@ -287,7 +287,7 @@ class ModelEmbedder:
     alias: str
     caller: ModelCaller
 
-    async def embed(self, texts: Sequence[str], *, purpose: str, parent: Turn) -> Vectors:
+    async def embed(self, texts: Sequence[str], *, purpose: str, parent: Payer) -> Vectors:
         """Embed texts as `query` or `passage`."""
         if self.alias not in parent.application.models:
             raise MissingModel(

@@ -61,6 +61,7 @@ SERVICES: tuple[type[Any], ...] = (
     service.StateStore,
     service.Database,
     service.KnowledgeStore,
+    service.Deployment,
     service.Scheduler,
     service.Caller,
     service.Embedder,

@@ -22,6 +22,7 @@ from coe_core.ledger import Attempt
 from coe_core.message import Json, Message
 from coe_core.model import Chunk, Model, Vectors
 from coe_core.panel import PanelItem
+from coe_core.payer import Payer
 from coe_core.record import Record
 from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.turn import GuardVerdict, Passage, Route, Turn
@@ -283,26 +284,24 @@ class Retriever(Component, Protocol):
         ...
 
 
-@frozen(kw_only=True)
-class Summary:
-    """A summary of a conversation's beginning."""
-
-    text: str
-    first_turn: TurnId
-    last_turn: TurnId
-    """The range of turns that it covers."""
-    extends: str | None = None
-    """The digest of the summary that it was folded into."""
-
-
 @runtime_checkable
 class Summarizer(Component, Protocol):
     """Folds new messages into the previous summary."""
 
     async def summarize(
-        self, previous: str | None, messages: Sequence[Message], *, limit_tokens: int
+        self,
+        previous: str | None,
+        messages: Sequence[Message],
+        *,
+        limit_tokens: int,
+        parent: Payer,
     ) -> str:
-        """Return a summary of both, of at most `limit_tokens` tokens, in their language."""
+        """Return a summary of both, of at most `limit_tokens` tokens, in their language.
+
+        Models are called through `Caller` for `parent`, with the purpose `summary`, after its
+        guards of the step `egress` have seen what is sent (`coe_core.guard`). Whatever is raised,
+        the summary is tried again later.
+        """
         ...
 
 
@@ -367,8 +366,10 @@ class Guard(Component, Protocol):
         """The steps it wants to see."""
         ...
 
-    async def inspect(self, turn: Turn, step: str, text: str) -> GuardVerdict:
-        """Judge the text of a step."""
+    async def inspect(self, turn: Payer, step: str, text: str) -> GuardVerdict:
+        """Judge the text of a step: of a turn, or of work that no request asked for, which has the
+        step `egress` alone.
+        """
         ...
 
 

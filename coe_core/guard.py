@@ -7,10 +7,11 @@ from loguru import logger
 
 from coe_core.error import GuardRefused
 from coe_core.message import Message
-from coe_core.turn import GuardVerdict, Turn
+from coe_core.payer import Payer
+from coe_core.turn import GuardVerdict
 
 
-async def inspect(turn: Turn, step: str, text: str, verdicts: list[GuardVerdict]) -> str:
+async def inspect(turn: Payer, step: str, text: str, verdicts: list[GuardVerdict]) -> str:
     """Ask every guard of a step, each seeing the text as the one before left it.
 
     Returns the text; verdicts other than `allow` are added to `verdicts`. Raises `GuardRefused`.
@@ -35,7 +36,7 @@ async def inspect(turn: Turn, step: str, text: str, verdicts: list[GuardVerdict]
 
 
 async def inspect_messages(
-    turn: Turn, step: str, messages: tuple[Message, ...], verdicts: list[GuardVerdict]
+    turn: Payer, step: str, messages: tuple[Message, ...], verdicts: list[GuardVerdict]
 ) -> tuple[Message, ...]:
     """Ask every guard about every text of the messages."""
     if not any(step in guard.steps for guard in turn.application.guards):
@@ -44,7 +45,7 @@ async def inspect_messages(
 
 
 async def _inspect_message(
-    turn: Turn, step: str, message: Message, verdicts: list[GuardVerdict]
+    turn: Payer, step: str, message: Message, verdicts: list[GuardVerdict]
 ) -> Message:
     match message.content:
         case None:

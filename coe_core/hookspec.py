@@ -7,8 +7,8 @@ composed, and returns a sequence of components: objects that satisfy the contrac
 never see a request.
 
 Some components are composed and checked in this version, but nothing in the core or the standard
-plugins asks them yet: summarizers, promotion policies, agent protocols, metric and alert sinks,
-jobs and panels. Nor does anything call a tool's `compensate` yet.
+plugins asks them yet: promotion policies, agent protocols, metric and alert sinks, and panels. Nor
+does anything call a tool's `compensate` yet.
 
 A hook that raises, or returns a component of the wrong type, is a `PluginProblem`: the plugin's
 other components, and all other plugins, go on working.
@@ -101,7 +101,9 @@ def coe_retrievers(ctx: Context) -> Sequence[contract.Retriever]:
 
 @hookspec
 def coe_summarizers(ctx: Context) -> Sequence[contract.Summarizer]:
-    """Return what folds new messages into the previous summary. Since 0.1."""
+    """Return what folds new messages into the previous summary. Whoever keeps the records asks the
+    one that the settings name. Since 0.1.
+    """
 
 
 @hookspec
@@ -167,7 +169,9 @@ def coe_alert_sinks(ctx: Context) -> Sequence[contract.AlertSink]:
 
 @hookspec
 def coe_jobs(ctx: Context) -> Sequence[contract.Job]:
-    """Return recurring or batch work. Since 0.1."""
+    """Return recurring or batch work. One worker at a time runs a job: again after its time, or
+    when it is submitted to the `Scheduler`. Since 0.1.
+    """
 
 
 @hookspec

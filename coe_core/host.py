@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Self
@@ -26,10 +26,11 @@ from coe_core.caller import ModelCaller, ModelEmbedder
 from coe_core.clock import SystemClock
 from coe_core.compose import Part, PluginCommands, compose, compose_commands
 from coe_core.ephemeral import ClosedJournal, EphemeralRecords
-from coe_core.error import CoeError, StartRefused
+from coe_core.error import CoeError, StartRefused, Unavailable
 from coe_core.message import Json
 from coe_core.plugin import Installed, discover, offers_services
 from coe_core.record import StateChange
+from coe_core.scheduler import JobScheduler
 from coe_core.service import Clock, StateStore
 from coe_core.settings import Settings, load
 from coe_core.state import SqliteStateStore
@@ -103,14 +104,16 @@ class Host:
         store = SqliteStateStore(folder / STATE_FILE)
         await store.open()
         installed, problems = discover(entry_points)
+        leases = Leases()
         host = cls(
             config=config,
             data_dir=folder,
             settings=settings,
             installed=installed,
             problems=problems,
-            engine_services=_engine_services(settings, clock, store),
+            engine_services=_engine_services(settings, clock, store, leases),
         )
+        leases.host = host
         try:
             await host._adopt(settings)
             host._refuse_without_required()
@@ -119,6 +122,12 @@ class Host:
             raise
         host._watch()
         return host
+
+    async def work(self) -> None:
+        """Run the deployment's jobs as well, those that fall to this process, until the end."""
+        scheduler: JobScheduler = self.engine_services[service.Scheduler]
+        if self.application.services[service.Scheduler] is scheduler:
+            await scheduler.open()
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Application]:
@@ -152,6 +161,7 @@ class Host:
 
     async def close(self) -> None:
         """Close every component, the last opened first."""
+        await self.engine_services[service.Scheduler].close()
         for task in self._watchers:
             task.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
@@ -273,6 +283,19 @@ class Host:
                 logger.bind(prefix=prefix, code=error.code).error("a change could not be applied")
 
 
+@define(eq=False)
+class Leases:
+    """The `Deployment` service, which must be there before there is a host to lease from."""
+
+    host: Host | None = None
+
+    def lease(self) -> AbstractAsyncContextManager[Application]:
+        """Lease from the host; where there is none, the deployment is only looked at."""
+        if self.host is None:
+            raise Unavailable("this deployment is composed, but not open")
+        return self.host.lease()
+
+
 def compose_unopened(settings: Settings, data_dir: Path) -> tuple[Application, Mapping[str, Part]]:
     """Compose what is installed with the present toggles, and open nothing: enough to look at."""
     installed, problems = discover()
@@ -281,7 +304,7 @@ def compose_unopened(settings: Settings, data_dir: Path) -> tuple[Application, M
     application, parts = compose(
         toggle.with_toggles(settings, state, installed),
         installed=installed,
-        engine_services=_engine_services(settings, SystemClock(), store),
+        engine_services=_engine_services(settings, SystemClock(), store, Leases()),
         data_dir=data_dir,
         operator_params=toggle.operator_params(state),
     )
@@ -295,7 +318,7 @@ def unopened_commands(settings: Settings, data_dir: Path) -> PluginCommands:
     commands = compose_commands(
         toggle.with_toggles(settings, _peeked(store), installed),
         installed=installed,
-        engine_services=_engine_services(settings, SystemClock(), store),
+        engine_services=_engine_services(settings, SystemClock(), store, Leases()),
         data_dir=data_dir,
     )
     return evolve(commands, problems=(*problems, *commands.problems))
@@ -306,7 +329,7 @@ def _peeked(store: SqliteStateStore) -> dict[str, Json]:
 
 
 def _engine_services(
-    settings: Settings, clock: Clock, store: SqliteStateStore
+    settings: Settings, clock: Clock, store: SqliteStateStore, leases: Leases
 ) -> dict[type[Any], Any]:
     caller = ModelCaller(clock)
     records = EphemeralRecords()
@@ -316,6 +339,8 @@ def _engine_services(
         service.Journal: records,
         service.RecordReader: records,
         service.SessionStore: records,
+        service.Deployment: leases,
+        service.Scheduler: JobScheduler(leases, clock),
         service.Caller: caller,
         service.Embedder: ModelEmbedder(settings.coe.embedder, caller),
         ModelCaller: caller,

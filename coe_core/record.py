@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from attrs import field, frozen
 from attrs.validators import ge, le, optional
@@ -152,7 +152,47 @@ class Settlement:
     intent: Intent
 
 
-Record: TypeAlias = Interaction | StateChange | Feedback | Settlement
+@frozen(kw_only=True)
+class Summary:
+    """A summary of a conversation's beginning: what it says of all turns through `last_turn`, made
+    from the summary that it extends and the messages of the turns since.
+    """
+
+    id: str
+    """The digest of what it was made from, so that the same is made once: see `summary_digest`."""
+    group: str
+    session: SessionId
+    first_turn: TurnId
+    last_turn: TurnId
+    """The range of turns that were added."""
+    messages: int
+    """How many messages they have."""
+    extends: str | None = None
+    """The digest of the summary that they were added to; None for a conversation's first."""
+    summarizer: str
+    """Which one made it: `extractive`, `model`, ..."""
+    text: str
+    job_id: str | None = None
+    """The work that paid for it, where models were called."""
+    at: datetime
+
+
+@frozen(kw_only=True)
+class JobRun:
+    """Some work of a job for a group, ended, and what it called: nobody's turn pays for that."""
+
+    id: str
+    job: str
+    group: str
+    started_at: datetime
+    ended_at: datetime
+    attempts: tuple[Attempt, ...]
+    outcome: Literal["ok", "failed"]
+    error_code: str | None = None
+    error: str | None = None
+
+
+Record: TypeAlias = Interaction | StateChange | Feedback | Settlement | Summary | JobRun
 
 
 @frozen(kw_only=True)
@@ -166,6 +206,14 @@ class Pointer:
     length: int
     """In bytes, the newline included."""
     sha256: str
+
+
+def summary_digest(
+    group: str, last_turn: TurnId, *, first_turn: TurnId, extends: str | None, summarizer: str
+) -> str:
+    """Digest what a summary is made from: turns never change, so neither does what it is about."""
+    made_from = [group, first_turn, last_turn, extends, summarizer]
+    return hashlib.sha256(canonical(made_from)).hexdigest()
 
 
 def conversation_digest(messages: Iterable[Message]) -> str:

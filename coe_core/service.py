@@ -1,9 +1,9 @@
 """The services: what plugins ask for with `ctx.need(Contract)`, and exactly one plugin, or the
 engine, provides.
 
-The engine itself provides `Clock`, `Caller` and `Embedder`, and, where no plugin does, a
-`StateStore` on SQLite in the data folder and a `Journal`, `RecordReader` and `SessionStore` in
-memory, which forget at the end of the process; `coe doctor` says so.
+The engine itself provides `Clock`, `Caller`, `Embedder` and `Deployment`, and, where no plugin
+does, a `Scheduler`, a `StateStore` on SQLite in the data folder and a `Journal`, `RecordReader`
+and `SessionStore` in memory, which forget at the end of the process; `coe doctor` says so.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -21,9 +21,13 @@ from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent, Purpose
 from coe_core.message import Json, Message
 from coe_core.model import Chunk, Vectors
+from coe_core.payer import Payer
 from coe_core.record import Feedback, Interaction, Pointer, Record
 from coe_core.request import ChatRequest, EmbeddingRequest
-from coe_core.turn import Passage, Turn
+from coe_core.turn import Passage
+
+if TYPE_CHECKING:
+    from coe_core.application import Application
 
 
 @frozen(kw_only=True)
@@ -210,11 +214,24 @@ class KnowledgeStore(Protocol):
 
 
 @runtime_checkable
+class Deployment(Protocol):
+    """What is in force, for work that no request begins: jobs, and loops in the background."""
+
+    def lease(self) -> AbstractAsyncContextManager[Application]:
+        """Keep the application in force open until the block ends, whatever an operator switches
+        meanwhile.
+        """
+        ...
+
+
+@runtime_checkable
 class Scheduler(Protocol):
-    """Runs jobs on one worker at a time."""
+    """Runs jobs on one worker at a time: those of `coe_jobs` that recur, and what is submitted."""
 
     async def submit(self, job: Job, *, at: datetime | None = None) -> None:
-        """Run a job once, now or at a time, even if this process dies before."""
+        """Run a job once, now or at a time, even if this process dies before: another one then
+        runs the job of that name that it has.
+        """
         ...
 
 
@@ -223,13 +240,13 @@ class Caller(Protocol):
     """The only way to call a model: every call is paid from a budget and ends in the ledger."""
 
     def complete(
-        self, model: str, request: ChatRequest, *, purpose: Purpose, parent: Turn
+        self, model: str, request: ChatRequest, *, purpose: Purpose, parent: Payer
     ) -> AsyncIterator[Chunk]:
         """Call a model by alias. Raises `BudgetExceeded`, `UnknownModel` or an `UpstreamError`."""
         ...
 
     async def embed(
-        self, model: str, request: EmbeddingRequest, *, purpose: Purpose, parent: Turn
+        self, model: str, request: EmbeddingRequest, *, purpose: Purpose, parent: Payer
     ) -> Vectors:
         """Embed by alias. Raises the same."""
         ...
@@ -239,6 +256,6 @@ class Caller(Protocol):
 class Embedder(Protocol):
     """The deployment's embedder: `[coe] embedder`."""
 
-    async def embed(self, texts: Sequence[str], *, purpose: str, parent: Turn) -> Vectors:
+    async def embed(self, texts: Sequence[str], *, purpose: str, parent: Payer) -> Vectors:
         """Embed texts as `query` or `passage`."""
         ...

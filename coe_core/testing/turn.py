@@ -53,6 +53,7 @@ def scripted_application(provider: ScriptedProvider | None = None) -> Applicatio
         models={model.alias: model for model in provider.models()},
         model_providers={provider.name: provider},
         services={
+            BudgetBook: BudgetBook(store, clock),
             service.Caller: caller,
             service.Clock: clock,
             service.Embedder: ModelEmbedder(f"{provider.name}-embed", caller),

@@ -244,10 +244,10 @@ def test_retriever() -> None:
 
 
 def test_summarizer() -> None:
-    async def everything(_: Any, previous: Any, messages: Any, *, limit_tokens: int) -> str:
+    async def everything(_: Any, previous: Any, messages: Any, **_told: Any) -> str:
         return "the conversation " * 50
 
-    async def meddle(_: Any, previous: Any, messages: Any, *, limit_tokens: int) -> str:
+    async def meddle(_: Any, previous: Any, messages: Any, **_told: Any) -> str:
         messages[0].extra["seen"] = True
         return "short"
 

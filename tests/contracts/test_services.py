@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from attrs import define, evolve, field
 
+from coe_core.application import Application
 from coe_core.caller import ModelCaller, ModelEmbedder
 from coe_core.clock import SystemClock
 from coe_core.ephemeral import EphemeralRecords
 from coe_core.model import Vectors
 from coe_core.record import Interaction, Pointer
 from coe_core.scaffold.kinds.knowledge_store import ExampleKnowledgeStore
+from coe_core.scheduler import JobScheduler
 from coe_core.service import History, Versioned
 from coe_core.state import SqliteStateStore
 from coe_core.testing import (
@@ -34,6 +36,7 @@ from coe_core.testing import (
     SessionStoreContract,
     StateStoreContract,
 )
+from coe_core.testing.turn import scripted_application
 from coe_core.turn import Passage
 
 from .seeding import clings, fails, gives, proving, spoilt, yields
@@ -412,6 +415,25 @@ def test_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
         bug("test_runs_a_job_once", "did not run within", submit=gives(None))
         bug("test_waits_until_the_time", "ran today", run=at_once)
         bug("test_survives_a_job_that_fails", "did not run within", Stopping)
+
+
+@define
+class Standing:
+    """A deployment that nobody changes."""
+
+    application: Application = field(factory=scripted_application)
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Application]:
+        yield self.application
+
+
+def test_engine_s_scheduler() -> None:
+    def make() -> JobScheduler:
+        return JobScheduler(Standing(), SystemClock())
+
+    with proving(SchedulerContract, make, exempt={*dir(SchedulerContract)}):
+        pass
 
 
 def test_caller() -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from coe_core import ALLOW, GuardVerdict, Turn, hookimpl
+from coe_core import ALLOW, GuardVerdict, Payer, hookimpl
 from coe_core.compose import Context
 
 KEY = re.compile(r"\bsk-[A-Za-z0-9-]{16,}")
@@ -25,7 +25,7 @@ class ExampleGuard:
     steps: frozenset[Step] = frozenset({"egress", "answer"})
     name: str = "example"
 
-    async def inspect(self, turn: Turn, step: str, text: str) -> GuardVerdict:
+    async def inspect(self, turn: Payer, step: str, text: str) -> GuardVerdict:
         masked = KEY.sub(MASK, text)
         if masked == text:
             return ALLOW

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from coe_core import Message, hookimpl
+from coe_core import Message, Payer, hookimpl
 from coe_core.compose import Context
 
 
@@ -13,7 +13,12 @@ class ExampleSummarizer:
     name: str = "example"
 
     async def summarize(
-        self, previous: str | None, messages: Sequence[Message], *, limit_tokens: int
+        self,
+        previous: str | None,
+        messages: Sequence[Message],
+        *,
+        limit_tokens: int,
+        parent: Payer,
     ) -> str:
         said = [previous or "", *(f"{message.role}: {message.text}" for message in messages)]
         # A token is at least one character.

@@ -19,7 +19,7 @@ from coe_core.error import CoeError
 from coe_core.ledger import Attempt, Intent
 from coe_core.message import Message, Part, ToolCall
 from coe_core.model import Price, Usage
-from coe_core.record import Feedback, Interaction, Pointer, StateChange
+from coe_core.record import Feedback, Interaction, JobRun, Pointer, StateChange, Summary
 from coe_core.request import ChatRequest, EmbeddingRequest, ToolDefinition
 from coe_core.testing.scripted import Fault
 from coe_core.testing.strategies.conversation import (
@@ -45,11 +45,13 @@ from coe_core.testing.strategies.record import (
     feedbacks,
     intents,
     interactions,
+    job_runs,
     outcomes,
     pointers,
     prices,
     records,
     state_changes,
+    summaries,
     usages,
 )
 from coe_core.testing.strategies.schema import (
@@ -99,6 +101,7 @@ __all__ = [
     "instants",
     "intents",
     "interactions",
+    "job_runs",
     "json_objects",
     "json_values",
     "korean",
@@ -121,6 +124,7 @@ __all__ = [
     "session_ids",
     "sessions",
     "state_changes",
+    "summaries",
     "texts",
     "tool_calls",
     "tool_definitions",
@@ -146,6 +150,7 @@ BY_TYPE: Mapping[type[Any], Callable[[], st.SearchStrategy[Any]]] = {
     Feedback: feedbacks,
     Intent: intents,
     Interaction: interactions,
+    JobRun: job_runs,
     Message: messages,
     Outcome: outcomes,
     Part: parts,
@@ -157,6 +162,7 @@ BY_TYPE: Mapping[type[Any], Callable[[], st.SearchStrategy[Any]]] = {
     Sample: samples,
     Session: sessions,
     StateChange: state_changes,
+    Summary: summaries,
     ToolCall: tool_calls,
     ToolDefinition: tool_definitions,
     Turn: turns,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 from functools import cache
+from hashlib import sha256
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -16,12 +17,14 @@ from coe_core.model import Price, Usage
 from coe_core.record import (
     Feedback,
     Interaction,
+    JobRun,
     ParameterValue,
     Pointer,
     Provenance,
     Record,
     Settlement,
     StateChange,
+    Summary,
     conversation_digest,
 )
 from coe_core.testing.strategies.conversation import contents, exchanges
@@ -194,9 +197,48 @@ def feedbacks(draw: st.DrawFn) -> Feedback:
 
 
 @cache
+def summaries() -> SearchStrategy[Summary]:
+    """Summaries of conversations that need not be there."""
+    digests = uuids7().map(lambda id_: sha256(id_.encode()).hexdigest())
+    return st.builds(
+        Summary,
+        id=digests,
+        group=names(),
+        session=session_ids(),
+        first_turn=turn_ids(),
+        last_turn=turn_ids(),
+        messages=st.integers(1, 1000),
+        extends=st.none() | digests,
+        summarizer=names(),
+        text=texts(),
+        job_id=st.none() | uuids7(),
+        at=instants(),
+    )
+
+
+@cache
+def job_runs() -> SearchStrategy[JobRun]:
+    """Work of jobs, ended in any way."""
+    return st.builds(
+        JobRun,
+        id=uuids7(),
+        job=names(),
+        group=names(),
+        started_at=instants(),
+        ended_at=instants(),
+        attempts=st.lists(attempts(), min_size=1, max_size=2).map(tuple),
+        outcome=st.sampled_from(["ok", "failed"]),
+        error_code=st.none() | st.just("upstream_cut"),
+        error=st.none() | texts(),
+    )
+
+
+@cache
 def records() -> SearchStrategy[Record]:
     """Records of every kind."""
-    return interactions() | state_changes() | feedbacks() | st.builds(Settlement, intent=intents())
+    settled = st.builds(Settlement, intent=intents())
+    noted = state_changes() | feedbacks() | settled
+    return interactions() | noted | summaries() | job_runs()
 
 
 @cache

@@ -23,8 +23,13 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "chat_messages": ("turn_id", "position"),
     "attempts": ("owner_id", "id"),
     "feedback": ("id",),
+    "conversation_summaries": ("id",),
 }
 """Table to the columns of its key: the first ones, that which names the turn before all."""
+
+
+COUNTED_ONCE = ("interactions", "feedback", "conversation_summaries")
+"""The tables with a row for each record that counts once, however often the log has it."""
 
 
 def tolerant_text(stored: bytes) -> str:
@@ -58,7 +63,7 @@ class Comparison:
     def _all_agree(self, rows: Rows) -> bool:
         if rows.settled:
             return False  # They may have given way.
-        ids = {row[0] for row in (*rows.interactions, *rows.feedback)}
+        ids = {row[0] for made in _by_table(rows).values() for row in made}
         expected = {
             table: sorted(made, key=itemgetter(slice(len(KEYS[table]))))
             for table, made in _by_table(rows).items()
@@ -75,11 +80,12 @@ class Comparison:
         return agree
 
     def _compare_each(self, lines: Sequence[tuple[Pointer, Line]], rows: Rows) -> None:
-        ids = {row[0] for row in (*rows.interactions, *rows.settled, *rows.feedback)}
+        ids = {row[0] for made in (*_by_table(rows).values(), rows.settled) for row in made}
         found = {table: self._found(table, ids) for table in KEYS}
         repeats = {
-            *self._repeats(lines, rows.interactions, found["interactions"]),
-            *self._repeats(lines, rows.feedback, found["feedback"]),
+            place
+            for table in COUNTED_ONCE
+            for place in self._repeats(lines, getattr(rows, table), found[table])
         }
         for table, expected in _by_table(rows).items():
             for row in expected:

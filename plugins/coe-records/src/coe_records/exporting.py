@@ -13,15 +13,13 @@ from sqlalchemy import ColumnElement, Connection, Select, exists, select
 from coe_core.codec import decode, rfc3339, structure
 from coe_core.ledger import Ledger
 from coe_core.record import Interaction, Pointer
+from coe_records.conversation import MESSAGES, whole
 from coe_records.database import reading_engine
 from coe_records.extent import Extent
 from coe_records.folder import DataFolder
 from coe_records.log import Log
-from coe_records.reader import CONVERSATION, told
+from coe_records.reader import told
 from coe_records.table import feedback, interactions
-
-WHOLE = 1 << 31
-"""More messages than any conversation has."""
 
 
 @frozen
@@ -58,8 +56,7 @@ class Export:
 
     def _conversation(self, connection: Connection, row: Mapping[Any, Any]) -> dict[str, Any]:
         turn = structure(told(self._log.read(_pointer(row))), Interaction)
-        wanted = {"group": turn.group, "turn_id": turn.id, "limit": WHOLE}
-        newest_first = connection.execute(CONVERSATION, wanted).all()
+        newest_first = connection.execute(MESSAGES, whole(turn.group, turn.id)).all()
         line = {
             "messages": [_said(*said) for said in reversed(newest_first)],
             "session_id": turn.session,

@@ -15,7 +15,7 @@ from loguru import logger
 
 from coe_core.error import CoeError, Unavailable
 from coe_core.ledger import Intent
-from coe_core.record import Interaction, Pointer, Record
+from coe_core.record import Interaction, JobRun, Pointer, Record
 from coe_records.folder import DataFolder
 from coe_records.window import Window
 from coe_records.writer import Draft, Writer
@@ -90,7 +90,7 @@ class GroupJournal:
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
         pointer = await future
-        if self._writer is not None and isinstance(record, Interaction):
+        if self._writer is not None and isinstance(record, Interaction | JobRun):
             for attempt in record.attempts:
                 self._writer.intents.remove(attempt.id)
         return pointer

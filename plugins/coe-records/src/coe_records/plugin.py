@@ -8,16 +8,27 @@ import click
 from attrs import define, field
 
 from coe_core.compose import Context
-from coe_core.contract import AlertRule, Check, Monitor
+from coe_core.contract import AlertRule, Check, EventSink, Monitor, Summarizer
 from coe_core.hookspec import hookimpl
 from coe_core.http import HttpRoute
-from coe_core.service import Clock, Journal, RecordReader, Service, SessionStore
+from coe_core.service import (
+    Caller,
+    Clock,
+    Deployment,
+    Journal,
+    RecordReader,
+    Service,
+    SessionStore,
+)
 from coe_records import feedback
 from coe_records.check import RecordsCheck
 from coe_records.command import records_command
+from coe_records.extract import ExtractiveSummarizer
 from coe_records.monitor import RecordsMonitor, rules
 from coe_records.records import Records
 from coe_records.settings import Settings
+from coe_records.summaries import SummaryKeeper
+from coe_records.summarizer import ModelSummarizer
 
 
 @define(eq=False)
@@ -38,6 +49,21 @@ class RecordsPlugin:
     @hookimpl
     def coe_alert_rules(self, ctx: Context) -> Sequence[AlertRule]:
         return [rule for monitor in self._monitors(ctx) for rule in rules(monitor)]
+
+    @hookimpl
+    def coe_summarizers(self, ctx: Context) -> Sequence[Summarizer]:
+        if self.settings.summary_model is None:
+            return [ExtractiveSummarizer()]
+        asking = ModelSummarizer(self.settings.summary_model, ctx.need(Caller))
+        return [ExtractiveSummarizer(), asking]
+
+    @hookimpl
+    def coe_event_sinks(self, ctx: Context) -> Sequence[EventSink]:
+        records = ctx.need(SessionStore)
+        if not isinstance(records, Records):  # Another plugin keeps sessions.
+            return []
+        chosen, limit_tokens = self.settings.summarizer, self.settings.summary_tokens
+        return [SummaryKeeper(ctx.need(Deployment), records, chosen, limit_tokens)]
 
     @hookimpl
     def coe_checks(self, ctx: Context) -> Sequence[Check]:

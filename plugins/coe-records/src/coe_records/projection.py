@@ -39,6 +39,7 @@ def _insert(into: Table, *prefix: str) -> str:
 _INTERACTION = _insert(table.interactions)
 _MESSAGE = _insert(table.chat_messages)
 _FEEDBACK = _insert(table.feedback)
+_SUMMARY = _insert(table.conversation_summaries)
 # An interaction knows better than a settlement what became of an attempt, whichever came first.
 _ATTEMPT = _insert(table.attempts, "OR REPLACE")
 _SETTLED = _insert(table.attempts, "OR IGNORE")
@@ -49,6 +50,9 @@ _KNOWN = """
     UNION ALL
     SELECT id, segment, offset_bytes, length_bytes, sha256
     FROM feedback WHERE id IN (SELECT value FROM json_each(:ids))
+    UNION ALL
+    SELECT id, segment, offset_bytes, length_bytes, sha256
+    FROM conversation_summaries WHERE id IN (SELECT value FROM json_each(:ids))
 """
 _OPEN = """
     SELECT value FROM json_each(?)
@@ -59,6 +63,7 @@ _FORGET = (
     "DELETE FROM chat_messages WHERE turn_id = ? AND segment = ? AND offset_bytes = ?",
     "DELETE FROM attempts WHERE owner_id = ? AND segment = ? AND offset_bytes = ?",
     "DELETE FROM feedback WHERE id = ? AND segment = ? AND offset_bytes = ?",
+    "DELETE FROM conversation_summaries WHERE id = ? AND segment = ? AND offset_bytes = ?",
 )
 
 
@@ -126,7 +131,7 @@ class Projection:
                 self._execute("ROLLBACK")
 
     def known(self, ids: Sequence[str]) -> dict[str, Pointer]:
-        """Return the pointers of those turns, and of that feedback, that are recorded already."""
+        """Return the pointers of what is recorded already of turns, feedback and summaries."""
         found = self._execute(_KNOWN, {"ids": json_list(ids)})
         return {
             id_: Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
@@ -162,6 +167,8 @@ class Projection:
             many(_SETTLED, rows.settled)
         if rows.feedback:
             many(_FEEDBACK, rows.feedback)
+        if rows.conversation_summaries:
+            many(_SUMMARY, rows.conversation_summaries)
         self._execute(_MARK, astuple(mark))
 
     def forget(self, owner: str, segment: str, offset: int) -> None:

@@ -10,20 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
-from sqlalchemy import (
-    Column,
-    Connection,
-    Engine,
-    Integer,
-    Select,
-    String,
-    bindparam,
-    exists,
-    func,
-    literal,
-    select,
-    tuple_,
-)
+from sqlalchemy import Column, Connection, Engine, Select, exists, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
 from coe_core.codec import decode, rfc3339, structure
@@ -32,13 +19,14 @@ from coe_core.identity import SessionId, TurnId
 from coe_core.message import Message
 from coe_core.record import Feedback, Interaction, Pointer
 from coe_core.service import History, Stretch
+from coe_records.conversation import Uncovered, history, said, uncovered
 from coe_records.database import reading_engine
 from coe_records.envelope import Line
 from coe_records.extent import Extent
 from coe_records.folder import DataFolder
 from coe_records.log import Log
 from coe_records.row import conversation_key
-from coe_records.table import chat_messages, feedback, interactions
+from coe_records.table import feedback, interactions
 
 if TYPE_CHECKING:
     from coe_records.probe import Probe
@@ -46,6 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE_RECORDS = 200
+
+POINTER = ("segment", "offset", "length", "sha256")
 
 
 @define(eq=False)
@@ -136,13 +126,25 @@ class Reader:
         return await self._run(search)
 
     async def history(self, group: str, turn_id: TurnId, *, limit: int) -> History:
-        """Return the newest messages of the conversation through that turn. It costs what they
-        do, however long the conversation is.
+        """Return the newest messages of the conversation through that turn, those that no summary
+        of what was before covers, and that summary. It costs what they do, however long the
+        conversation is.
         """
-        wanted = {"group": group, "turn_id": turn_id, "limit": limit}
-        rows = await self._run(lambda connection: connection.execute(CONVERSATION, wanted).all())
-        newest_first = [message(*row) for row in rows]
-        return History(messages=tuple(reversed(newest_first)))
+        return await self._run(lambda connection: history(connection, group, turn_id, limit))
+
+    async def uncovered(self, group: str, turn_id: TurnId) -> Uncovered | None:
+        """Return what of the conversation through that turn no summary covers."""
+        return await self._run(lambda connection: uncovered(connection, group, turn_id))
+
+    async def messages(self, group: str, turn_ids: Sequence[TurnId]) -> Sequence[Message]:
+        """Return the messages of some turns of a conversation, in order."""
+        return await self._run(lambda connection: said(connection, group, turn_ids))
+
+    async def pointer(self, group: str, turn_id: TurnId) -> Pointer | None:
+        """Tell where a turn is."""
+        query = select(*place(interactions)).where(interactions.c.id == turn_id, _of(group))
+        row = await self._run(lambda connection: connection.execute(query).first())
+        return Pointer(**dict(zip(POINTER, row, strict=True))) if row is not None else None
 
     async def look(self, probe: Probe, now_s: float) -> None:
         """Let a probe look at log and database."""
@@ -203,48 +205,3 @@ def told(line: Line) -> Any:
 def _of(group: str) -> Any:
     """Every query has this, but those for operators' reports."""
     return interactions.c.group_name == group
-
-
-def _conversation() -> Select[Any]:
-    given = (interactions.c.id == bindparam("turn_id"), interactions.c.group_name == GROUP)
-    first = select(
-        interactions.c.id,
-        interactions.c.follows,
-        interactions.c.messages.label("total"),
-        literal(0).label("depth"),
-    ).where(*given)
-    line = first.cte("line", recursive=True)
-    # A turn counts for one message at least, so that even a circle of empty ones has an end.
-    line = line.union_all(
-        select(
-            interactions.c.id,
-            interactions.c.follows,
-            line.c.total + func.max(interactions.c.messages, 1),
-            line.c.depth + 1,
-        ).where(
-            interactions.c.id == line.c.follows,
-            interactions.c.group_name == GROUP,
-            line.c.total < LIMIT,
-        )
-    )
-    return (
-        select(chat_messages.c.role, chat_messages.c.content, chat_messages.c.message)
-        .where(chat_messages.c.turn_id == line.c.id, chat_messages.c.in_conversation)
-        .order_by(line.c.depth, chat_messages.c.position.desc())
-        .limit(LIMIT)
-    )
-
-
-GROUP, LIMIT = bindparam("group", type_=String), bindparam("limit", type_=Integer)
-CONVERSATION = _conversation()
-"""Selects the messages of a turn and of those it follows, newest first, until there are enough:
-their roles, contents, and wholes where there is more to them. Made once, since that takes longer
-than to run it.
-"""
-
-
-def message(role: Any, content: str | None, whole: str | None) -> Message:
-    """Make a message of its row."""
-    if whole is None:
-        return Message(role=role, content=content)
-    return structure(decode(whole), Message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,17 +11,22 @@ from attrs import define, field
 
 from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent
+from coe_core.message import Message
 from coe_core.record import Feedback, Interaction, Pointer, Record
 from coe_core.service import Clock, History, Stretch
+from coe_records.delta import is_long
 from coe_records.disk import TimedDisk
 from coe_records.folder import DataFolder
 from coe_records.log import Log
 from coe_records.window import Window
 
 if TYPE_CHECKING:
+    from coe_records.conversation import Uncovered
     from coe_records.journal import GroupJournal
     from coe_records.probe import Probe
     from coe_records.reader import Reader
+
+MANY = 10_000
 
 
 @define(eq=False)
@@ -38,6 +43,8 @@ class Records:
     syncs: Window = field(factory=Window, init=False)
     """How long the disk took to write a group down."""
     journal: GroupJournal = field(init=False)
+    long_conversations: set[TurnId] = field(factory=set, init=False)
+    """The turns whose history was read for another, and is about to grow beyond the window."""
     _reader: Reader = field(init=False)
 
     async def open(self) -> None:
@@ -112,4 +119,21 @@ class Records:
 
     async def history(self, group: str, turn_id: TurnId, *, limit: int) -> History:
         """Return a conversation."""
-        return await self._reader.history(group, turn_id, limit=limit)
+        history = await self._reader.history(group, turn_id, limit=limit)
+        if is_long(len(history.messages), limit):
+            if len(self.long_conversations) >= MANY:  # Of turns that were never made.
+                self.long_conversations.clear()
+            self.long_conversations.add(turn_id)
+        return history
+
+    async def uncovered(self, group: str, turn_id: TurnId) -> Uncovered | None:
+        """Return what of the conversation through that turn no summary covers."""
+        return await self._reader.uncovered(group, turn_id)
+
+    async def messages(self, group: str, turn_ids: Sequence[TurnId]) -> Sequence[Message]:
+        """Return the messages of some turns of a conversation, in order."""
+        return await self._reader.messages(group, turn_ids)
+
+    async def pointer(self, group: str, turn_id: TurnId) -> Pointer | None:
+        """Tell where a turn is in the log."""
+        return await self._reader.pointer(group, turn_id)

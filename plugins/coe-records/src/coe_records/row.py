@@ -27,6 +27,7 @@ class Rows:
     settled: list[Row] = field(factory=list)
     """Rows of `attempts` as well, which give way to what an interaction says of the attempt."""
     feedback: list[Row] = field(factory=list)
+    conversation_summaries: list[Row] = field(factory=list)
 
     def add(self, kind: str, body: Mapping[str, Any], pointer: Pointer) -> None:
         """Add what a line comes to. A kind that has no tables adds nothing."""
@@ -40,6 +41,11 @@ class Rows:
                 self.add(restored_kind, restored, pointer)
         elif kind == "feedback":
             self.feedback.append(_feedback(body, place))
+        elif kind == "summary":
+            self.conversation_summaries.append(_summary(body, place))
+        elif kind == "job":
+            owner, group = body["id"], body["group"]
+            self.attempts += [_attempt(a, owner, group, place) for a in body.get("attempts", ())]
 
     def _add_interaction(self, body: Mapping[str, Any], place: Row) -> None:
         owner, group = body["id"], body["group"]
@@ -50,7 +56,7 @@ class Rows:
         self.attempts += [_attempt(a, owner, group, place) for a in body.get("attempts", ())]
 
 
-ONCE = ("interaction", "feedback")
+ONCE = ("interaction", "feedback", "summary")
 """The kinds of which a record counts once, however often the log has it."""
 
 
@@ -173,6 +179,24 @@ def _settled(intent: Mapping[str, Any], place: Row) -> Row:
         "failed",
         "process_died",
         None,
+        *place,
+    )
+
+
+def _summary(body: Mapping[str, Any], place: Row) -> Row:
+    get = body.get
+    return (
+        body["id"],
+        body["group"],
+        body["session"],
+        body["first_turn"],
+        body["last_turn"],
+        body["messages"],
+        get("extends"),
+        body["summarizer"],
+        get("text") or "",
+        get("job_id"),
+        body["at"],
         *place,
     )
 

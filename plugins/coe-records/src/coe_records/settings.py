@@ -6,6 +6,8 @@ import click
 from attrs import field, frozen
 from attrs.validators import ge, gt
 
+from coe_core.parameter import parameter
+
 
 @frozen(kw_only=True)
 class Settings:
@@ -15,6 +17,19 @@ class Settings:
     """How often it is looked how far log and database are apart, and whether a random record of
     each is in the other.
     """
+    summarizer: str = "extractive"
+    """What makes a summary of the messages that a session's window leaves behind: `extractive`,
+    which needs no model, `model`, or another plugin's; "" for none."""
+    summary_model: str | None = None
+    """The alias of the model that the summarizer `model` asks. It must be one that the group may
+    use, and the group's budget pays."""
+    summary_tokens: int = parameter(400, validator=ge(32))
+    """How long a summary may be."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a summarizer that would have nobody to ask."""
+        if self.summarizer == "model" and self.summary_model is None:
+            raise ValueError('summarizer = "model" needs summary_model, the alias of one')
 
 
 pass_settings = click.make_pass_decorator(Settings, ensure=True)

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration, so that a start need not load Alembic to find that none is due."""
 
 VERSION_TABLE = "records_version"
@@ -138,6 +138,27 @@ feedback = Table(
     *_pointer(),
     Index("feedback_turn", "turn_id", "group_name"),
     Index("feedback_at", "at", "id", "group_name"),
+    sqlite_with_rowid=False,
+)
+
+conversation_summaries = Table(
+    "conversation_summaries",
+    metadata,
+    # The digest of what it was made from.
+    Column("id", String, primary_key=True),
+    Column("group_name", String, nullable=False),
+    Column("session_id", String, nullable=False),
+    Column("first_turn", String, nullable=False),
+    Column("last_turn", String, nullable=False),
+    Column("messages", Integer, nullable=False),
+    # The summary that it goes on from.
+    Column("extends", String),
+    Column("summarizer", String, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("job_id", String),
+    Column("at", String, nullable=False),
+    *_pointer(),
+    Index("conversation_summaries_turn", "last_turn", "group_name"),
     sqlite_with_rowid=False,
 )
 

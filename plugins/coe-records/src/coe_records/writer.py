@@ -16,7 +16,16 @@ from loguru import logger
 from coe_core.codec import rfc3339, unstructure
 from coe_core.error import Unavailable
 from coe_core.message import Json
-from coe_core.record import Feedback, Interaction, Pointer, Record, Settlement, StateChange
+from coe_core.record import (
+    Feedback,
+    Interaction,
+    JobRun,
+    Pointer,
+    Record,
+    Settlement,
+    StateChange,
+    Summary,
+)
 from coe_core.service import Clock
 from coe_records import database
 from coe_records.disk import Disk
@@ -50,6 +59,8 @@ KINDS: Mapping[type[Any], str] = {
     Interaction: "interaction",
     StateChange: "state_change",
     Feedback: "feedback",
+    Summary: "summary",
+    JobRun: "job",
     Settlement: "settlement",
     Repair: "repair",
 }
@@ -61,7 +72,7 @@ class Draft:
 
     kind: str
     id: str | None
-    """Of a turn, or of feedback on one; None for a record that may be written again."""
+    """Of what is written once; None for a record that may be written again."""
     body: Mapping[str, Any]
     text: bytes
 
@@ -69,7 +80,7 @@ class Draft:
     def of(cls, record: Record | Repair) -> Draft:
         """Turn a record into JSON."""
         body = unstructure(record)
-        id_ = record.id if isinstance(record, Interaction | Feedback) else None
+        id_ = record.id if isinstance(record, Interaction | Feedback | Summary) else None
         return cls(KINDS[type(record)], id_, body, msgspec.json.encode(body))
 
 

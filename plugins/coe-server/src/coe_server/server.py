@@ -131,5 +131,6 @@ async def _serve(
                 f"{settings.host} can be reached from other machines, and no key exists: "
                 "make one with `coe keys create`, or serve on 127.0.0.1"
             )
+        await host.work()
         server = Server(Gateway(host.lease, settings), lambda: tell(host.application))
         await server.serve(sockets=[listener])
