@@ -159,12 +159,11 @@ def _params(
     for experiment in application.experiments:
         try:
             arm = experiment.assign(turn_id, session.id, ask.principal.group)
+            if arm is not None:
+                under_test |= arm.params
+                exposures[experiment.name] = arm.name
         except Exception as error:
             logger.bind(experiment=experiment.name).opt(exception=error).error("it raised")
-            continue
-        if arm is not None:
-            exposures[experiment.name] = arm.name
-            under_test |= arm.params
     layers: dict[Origin, Mapping[str, Json]] = {
         "operator": application.operator_params,
         "group": application.group(ask.principal.group).params,

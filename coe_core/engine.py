@@ -107,8 +107,7 @@ async def _work(progress: Progress) -> Events:
         verdict = await resilience.last_resort(progress, error)
         if verdict is None:
             raise
-        logger.bind(turn=progress.turn.id).opt(exception=error).error("the last resort answers")
-        progress.rescued_from = resilience.known_error(error)
+        progress.rescued_from = _known(progress, error)
         async with aclosing(_shown(progress, rescue(progress, verdict))) as events:
             async for event in events:
                 yield event
@@ -286,9 +285,7 @@ async def _end(progress: Progress) -> Event:
 
 
 async def _fail(progress: Progress, error: Exception) -> TurnFailed:
-    if not isinstance(error, CoeError):
-        logger.bind(turn=progress.turn.id).opt(exception=error).error("a turn failed inside CoE")
-    known = resilience.known_error(error)
+    known = _known(progress, error)
     outcome = Outcome(
         status="failed",
         failure=_failure_class(known),
@@ -300,6 +297,12 @@ async def _fail(progress: Progress, error: Exception) -> TurnFailed:
     except CoeError as unrecorded:
         return TurnFailed(record=progress.interaction(outcome), error=unrecorded)
     return TurnFailed(record=record, error=known)
+
+
+def _known(progress: Progress, error: Exception) -> CoeError:
+    if not isinstance(error, CoeError):
+        logger.bind(turn=progress.turn.id).opt(exception=error).error("a turn failed inside CoE")
+    return resilience.known_error(error)
 
 
 async def _cancel(progress: Progress) -> None:

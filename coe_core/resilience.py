@@ -40,7 +40,7 @@ def instead(progress: Progress, target: str) -> str:
     untried = fallbacks(progress, target)
     for policy in _resilient(turn):
         other = _passing(policy, lambda p: p.instead(turn, target, untried))
-        if other is not None and other in turn.application.allowed_models(turn.principal):
+        if isinstance(other, str) and other in turn.application.allowed_models(turn.principal):
             return other
     return target
 

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,6 +47,7 @@ class SqliteStateStore:
     """How often `watch` looks for changes by other processes; a look takes about 10 us."""
     _thread: ThreadPoolExecutor | None = field(default=None, init=False, repr=False)
     _connection: sqlite3.Connection | None = field(default=None, init=False, repr=False)
+    _watchers: set[asyncio.Event] = field(factory=set, init=False, repr=False)
 
     async def open(self) -> None:
         """Open or make the file and its folder. Raises `StartRefused` when they are no use."""
@@ -64,6 +65,7 @@ class SqliteStateStore:
     async def close(self) -> None:
         """Close the file; watchers end."""
         connection, self._connection = self._connection, None
+        self._wake()
         if connection is None or self._thread is None:
             return
         await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
@@ -91,19 +93,34 @@ class SqliteStateStore:
 
     async def put(self, key: str, value: Json, *, expect: int | None = None) -> Versioned:
         """Write a value, or remove the key. Raises `Conflict` unless `expect` is the version."""
-        return await self._run(lambda connection: _put(connection, key, value, expect))
+        written = await self._run(lambda connection: _put(connection, key, value, expect))
+        self._wake()
+        return written
+
+    def _wake(self) -> None:
+        """Let who watches look at once: what this process wrote it need not wait for."""
+        for watcher in self._watchers:
+            watcher.set()
 
     async def watch(self, prefix: str) -> AsyncIterator[Mapping[str, Versioned]]:
         """Yield the values now, and after each change; ends when the store is closed."""
         mark, values = None, None
-        while self._connection is not None:
-            # The mark is taken before the values: a write between the two is seen next time.
-            before, mark = mark, await self._run(_mark)
-            if mark != before:
-                known, values = values, await self.list(prefix)
-                if values != known:
-                    yield values
-            await asyncio.sleep(self.poll_s)
+        written = asyncio.Event()
+        self._watchers.add(written)
+        try:
+            while self._connection is not None:
+                written.clear()
+                # The mark is taken before the values: a write between the two is seen next time.
+                before, mark = mark, await self._run(_mark)
+                if mark != before:
+                    known, values = values, await self.list(prefix)
+                    if values != known:
+                        yield values
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self.poll_s):
+                        await written.wait()
+        finally:
+            self._watchers.discard(written)
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection

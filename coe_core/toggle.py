@@ -31,6 +31,11 @@ def component_toggle(component: str) -> str:
     return _COMPONENTS + component
 
 
+def operator_param(name: str) -> str:
+    """Return the key of an operator's value of a parameter."""
+    return _PARAMS + name
+
+
 def with_toggles(
     settings: Settings, state: Mapping[str, Json], installed: Iterable[str]
 ) -> Settings:

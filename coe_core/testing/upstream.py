@@ -16,7 +16,7 @@ import base64
 import hashlib
 from array import array
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Self
 
 import msgspec
@@ -89,9 +89,12 @@ class Received:
 
 @define
 class Upstream:
-    """An upstream to be scripted; when no script is left it answers with `default`."""
+    """An upstream to be scripted; when no script is left it answers as `respond` says, or else
+    with `default`.
+    """
 
     default: Script = Script()
+    respond: Callable[[Received], Script] | None = None
     received: list[Received] = field(factory=list, init=False)
     connections: int = field(default=0, init=False)
     """How many connections were ever made."""
@@ -160,7 +163,7 @@ class Upstream:
 
         Returns what it has already sent of its next request, None to close the connection.
         """
-        script = self._scripts.popleft() if self._scripts else self.default
+        script = self._script(request)
         answer = asyncio.ensure_future(self._answer(request, script, writer))
         ahead = asyncio.ensure_future(reader.read(1))
         try:
@@ -177,6 +180,11 @@ class Upstream:
         if not keep:
             return None
         return b"" if ahead.cancelled() else ahead.result() or None
+
+    def _script(self, request: Received) -> Script:
+        if self._scripts:
+            return self._scripts.popleft()
+        return self.default if self.respond is None else self.respond(request)
 
     async def _answer(
         self, request: Received, script: Script, writer: asyncio.StreamWriter

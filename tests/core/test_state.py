@@ -286,3 +286,18 @@ class TestSqliteStateStore(StateStoreContract):
     async def make(self) -> AsyncIterator[SqliteStateStore]:
         with tempfile.TemporaryDirectory() as folder:
             yield SqliteStateStore(Path(folder) / "state.sqlite", poll_s=0.01)
+
+
+async def test_what_this_process_writes_its_watchers_see_at_once(tmp_path: Path) -> None:
+    store = SqliteStateStore(tmp_path / "state.sqlite", poll_s=3600)
+    await store.open()
+    async with asyncio.timeout(10):
+        watch = store.watch("a/")
+        assert await anext(watch) == {}
+        for value in (True, False):
+            pending = asyncio.ensure_future(anext(watch))
+            await asyncio.sleep(0)
+            await store.put("a/1", value)
+            assert (await pending)["a/1"].value is value
+        await store.close()
+        assert [values async for values in watch] == []

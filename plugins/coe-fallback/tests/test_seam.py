@@ -29,6 +29,9 @@ def join(said: str, continuation: str, size: int = 1) -> str:
         (SAID_KO, REST_KO, SAID_KO),
         ("The answer is ", "42.", "The answer is "),
         ("1. Wash.\n2. Cut the ", "onions.", "2. Cut the "),
+        ("1. Wash.\n2. ", "Cut the onions.", "2. "),
+        ("The ", "answer is 42.", "The "),
+        ("먼저 ", "지도를 봅니다.", "먼저 "),
     ],
 )
 def test_what_is_repeated_is_said_once(
@@ -47,7 +50,7 @@ def test_what_is_repeated_is_said_once(
         ("0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ", "0, 0, 0, 0, 0, 0, 0, 0, 0, 0]"),
         ("    return x\n", "    return x\n"),
         ("정말 정말 ", "정말 좋다."),
-        ("반짝 ", "반짝 작은 별"),
+        ("It goes 반짝 ", "반짝 작은 별"),
         ("| a | b |\n| --- | --- |\n", "| --- | --- |"),
         ("def f():\n", "    return 1"),
         ("We all live here.\nWe all live here.\n", "We all live here.\n"),
@@ -58,8 +61,9 @@ def test_a_text_may_repeat_itself(said: str, rest: str, size: int) -> None:
     assert join(said, rest, size) == said + rest
 
 
-def test_a_blank_between_two_words_is_said_once() -> None:
+def test_blanks_between_two_words_are_said_once() -> None:
     assert join("one ", " two") == "one two"
+    assert join("one.\n", "\n\ntwo") == join("one.\n\n", "\n\ntwo") == "one.\n\ntwo"
     assert join("one\n", "  indented") == "one\n  indented"
     assert join("日本", "語") == "日本語"
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import click
 from attrs import define, field
 
-from coe_core.contract import AttemptPolicy
+from coe_core.contract import AlertRule, AttemptPolicy, Monitor
 from coe_core.hookspec import hookimpl
+from coe_core.http import HttpRoute
 from coe_core.service import Clock, StateStore
+from coe_fallback.alert import BreakerOpen, FallbackActive
 from coe_fallback.breaker import Breakers, Rules
+from coe_fallback.command import fallback_command
+from coe_fallback.monitor import FallbackMonitor
 from coe_fallback.policy import FallbackPolicy
 from coe_fallback.retry_budget import RetryBudget
+from coe_fallback.route import routes
 from coe_fallback.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,19 +27,36 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class FallbackPlugin:
-    """Contributes the policy, and what shows and switches it."""
+    """Contributes the policy, and what shows, measures and switches it."""
 
     settings: Settings
-    _breakers: Breakers | None = field(default=None, init=False)
+    _shared: tuple[Breakers, RetryBudget] | None = field(default=None, init=False)
 
     @hookimpl
     def coe_attempt_policies(self, ctx: Context) -> Sequence[AttemptPolicy]:
-        budget = RetryBudget(self.settings.retry_share)
-        return [FallbackPolicy(self.settings, self._shared_breakers(ctx), budget)]
+        return [FallbackPolicy(self.settings, *self._state(ctx))]
 
-    def _shared_breakers(self, ctx: Context) -> Breakers:
-        if self._breakers is None:
+    @hookimpl
+    def coe_monitors(self, ctx: Context) -> Sequence[Monitor]:
+        return [FallbackMonitor(*self._state(ctx))]
+
+    @hookimpl
+    def coe_alert_rules(self, ctx: Context) -> Sequence[AlertRule]:
+        return [BreakerOpen(self._state(ctx)[0]), FallbackActive(ctx.need(StateStore))]
+
+    @hookimpl
+    def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
+        return [fallback_command(self.settings)]
+
+    @hookimpl
+    def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:
+        return routes(self.settings)
+
+    def _state(self, ctx: Context) -> tuple[Breakers, RetryBudget]:
+        """Return what all of them look at."""
+        if self._shared is None:
             settings = self.settings
             rules = Rules(failures=settings.breaker_failures, open_s=settings.breaker_open_s)
-            self._breakers = Breakers(ctx.need(Clock), ctx.need(StateStore), rules)
-        return self._breakers
+            breakers = Breakers(ctx.need(Clock), ctx.need(StateStore), rules)
+            self._shared = breakers, RetryBudget(settings.retry_share)
+        return self._shared

@@ -20,6 +20,11 @@ class RetryBudget:
         """Begin with a full one: the first requests after a start fail too."""
         self._tokens = self.most
 
+    @property
+    def left(self) -> float:
+        """How many retries are left."""
+        return self._tokens
+
     def earn(self) -> None:
         """Note an attempt that went well."""
         self._tokens = min(self.most, self._tokens + self.share)

@@ -3,7 +3,8 @@
 Models that are asked to go on often begin a little before the place: with the sentence in which
 they were cut, or with the whole answer. What they repeat is taken out, at the seam only. A text
 may also repeat itself, so there must be evidence: it is as long as nobody repeats by chance, or
-it begins where a sentence does and ends in the midst of it, as the text did.
+it begins where a sentence does and ends in the midst of it, as the text did. Who doubles the first
+word of a sentence, and is cut right between the two, loses one of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ WINDOW = 2000
 ENOUGH = 20
 """So many letters are no chance; of scripts that write syllables or words, half as many."""
 SENTENCE_START = re.compile(r"(?:^|[.!?:;。！？…]\s+|\n\s*|[。！？])\Z")  # noqa: RUF001
-SENTENCE_END = re.compile(r"(?:[.!?。！？…]\s*|\n\s*)\Z")  # noqa: RUF001
+SENTENCE_END = re.compile(r"(?:(?<!\d)[.!?。！？…]\s*|\n\s*)\Z")  # noqa: RUF001
 IDEOGRAPHS = "\u2e80"
 
 
@@ -47,9 +48,10 @@ class Overlap:
         begun = self._kept.lstrip()
         if repeated := self._repeated(begun):
             return begun[repeated:]
-        if self.said[-1:].isspace() and re.match(r" \S", self._kept):
-            return begun  # the blank between the words was said already
-        return self._kept
+        blanks = self._kept[: len(self._kept) - len(begun)]
+        while not self.said.endswith(blanks):
+            blanks = blanks[:-1]
+        return self._kept[len(blanks) :]
 
     def _repeated(self, begun: str) -> int:
         """Count the letters that the beginning repeats."""
@@ -66,8 +68,9 @@ def _is_no_chance(piece: str, before: str) -> bool:
     """Whether a piece that was said, after `before`, and comes again, is a repetition to drop."""
     if before.endswith(piece) or piece in (piece + piece)[1:-1]:
         return False  # the text's own habit: a refrain, a row of zeros
+    if not before:
+        return True  # it begins anew
     letters = sum(1 + (letter >= IDEOGRAPHS) for letter in piece if not letter.isspace())
     if letters >= ENOUGH:
         return True
-    is_unfinished = SENTENCE_END.search(piece) is None
-    return is_unfinished and len(piece.split()) > 1 and bool(SENTENCE_START.search(before))
+    return not SENTENCE_END.search(piece) and bool(SENTENCE_START.search(before))

@@ -1,0 +1,95 @@
+"""The switch `fallback_to_openai`, and how everything of this plugin stands.
+
+The switch is an operator's value of the parameter: kept in the state store, seen by every worker,
+over the settings file, recorded with who made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from attrs import field, frozen
+
+from coe_core.application import Application
+from coe_core.codec import structure
+from coe_core.engine import keep
+from coe_core.error import Conflict
+from coe_core.record import StateChange
+from coe_core.service import Clock, StateStore
+from coe_core.toggle import operator_param
+from coe_fallback.breaker import PREFIX, Breaker, State
+from coe_fallback.settings import Settings
+
+NAME = "fallback_to_openai"
+
+
+@frozen(kw_only=True)
+class BreakerStanding:
+    """A target that is left alone, or is tried by one call at a time."""
+
+    state: State
+    failures: int
+    """In a row."""
+    until: datetime | None = None
+    """When it is tried again."""
+
+
+@frozen(kw_only=True)
+class Standing:
+    """How the fallback stands."""
+
+    fallback_to_openai: bool
+    """Whether the last resort is on."""
+    origin: str
+    """Who says so: `operator` or `settings`."""
+    openai: str | None
+    """The alias of the last resort."""
+    problem: str | None = None
+    """Why it cannot be switched on."""
+    local: str | None
+    """The alias that answers when every declared fallback has failed."""
+    breakers: Mapping[str, BreakerStanding] = field(factory=dict)
+    """By alias, those that are not closed, as the worker says that changed one last."""
+
+
+async def standing(application: Application, settings: Settings) -> Standing:
+    """Look how it stands."""
+    by_operator = NAME in application.operator_params
+    return Standing(
+        fallback_to_openai=application.operator_params.get(NAME, settings.fallback_to_openai),
+        origin="operator" if by_operator else "settings",
+        openai=settings.openai,
+        problem=_problem(application, settings),
+        local=settings.local,
+        breakers=await _breakers(application),
+    )
+
+
+async def switch(application: Application, settings: Settings, *, on: bool, actor: str) -> None:
+    """Switch the last resort on or off. Raises `Conflict` where there is none to be switched on."""
+    if on and (problem := _problem(application, settings)) is not None:
+        raise Conflict(f"{problem}: set it to the alias that is to answer")
+    await application.need(StateStore).put(operator_param(NAME), on)
+    at = application.need(Clock).now()
+    await keep(application, StateChange(key=operator_param(NAME), value=on, actor=actor, at=at))
+
+
+def _problem(application: Application, settings: Settings) -> str | None:
+    if settings.openai in application.models:
+        return None
+    named = f"names {settings.openai!r}, which is no model" if settings.openai else "is not set"
+    return f"[plugins.fallback] openai {named}"
+
+
+async def _breakers(application: Application) -> dict[str, BreakerStanding]:
+    stored = await application.need(StateStore).list(PREFIX)
+    now = application.need(Clock).now()
+    breakers = {
+        key.removeprefix(PREFIX): structure(versioned.value, Breaker)
+        for key, versioned in stored.items()
+    }
+    return {
+        alias: BreakerStanding(state=b.state(now), failures=b.failures, until=b.until)
+        for alias, b in breakers.items()
+    }
