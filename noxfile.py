@@ -130,7 +130,8 @@ def install_system_packages(session: nox.Session, **packages: str) -> None:
 
     Elsewhere the tests that need them skip and say so; with CI=true a skip is a failure.
     """
-    missing = [package for command, package in packages.items() if not shutil.which(command)]
+    lacking = [some for command, some in packages.items() if not shutil.which(command)]
+    missing = " ".join(lacking).split()
     if missing and shutil.which("apt-get") and os.geteuid() == 0:
         session.run("apt-get", "-qq", "update")
         install = ["apt-get", "-qq", "install", "--no-install-recommends"]
@@ -210,6 +211,18 @@ def clients(session: nox.Session) -> None:
 
 
 @nox.session
+def ui(session: nox.Session) -> None:
+    """Let a real browser look at the console; screenshots are left in tests/ui/screenshots."""
+    install_system_packages(session, node="nodejs", npm="npm", chromium="chromium fonts-noto-cjk")
+    make_venv(session)
+    folder, clean = ROOT / "tests" / "ui", make_clean_venv(session, "ui")
+    uv(session, "pip", "install", "-p", clean, "--require-hashes", "-r", locked("ui"))
+    session.run("npm", "ci", "--prefix", folder)
+    run(session, "coe", "models", "pull")
+    session.run(clean / BIN / "pytest", folder, *session.posargs)
+
+
+@nox.session
 def wheels(session: nox.Session) -> None:
     """Build every distribution into dist/."""
     make_venv(session)
@@ -272,6 +285,7 @@ def lock(session: nox.Session) -> None:
             "requirements/standard.txt",
         ],
         "clients": ["--group", "clients"],
+        "ui": ["--group", "ui"],
         "models": ["--group", "models", "--no-deps"],
     }
     options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header"]

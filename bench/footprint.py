@@ -30,6 +30,7 @@ STANDARD = (
     "coe-models-openai",
     "coe-models-local",
     "coe-records",
+    "coe-console",
     "coe-fallback",
     "coe-keys",
 )

@@ -46,5 +46,8 @@ class Principal:
         return RANK[self.role] >= RANK[role]
 
 
+NOBODY = Principal(group=GroupName(""), role="viewer")
+"""Who asks without a key where none is wanted, or on a page that then asks for one."""
+
 LOCAL = Principal(group=DEFAULT_GROUP, role="admin")
 """Who asks when no keys exist: the machine's own user, over loopback."""

@@ -29,7 +29,6 @@ from coe_core.ephemeral import ClosedJournal, EphemeralRecords
 from coe_core.error import CoeError, StartRefused, Unavailable
 from coe_core.message import Json
 from coe_core.plugin import Installed, discover, offers_services
-from coe_core.record import StateChange
 from coe_core.scheduler import JobScheduler
 from coe_core.service import Clock, StateStore
 from coe_core.settings import Settings, load
@@ -153,11 +152,9 @@ class Host:
         async with self.lease() as before:
             await before.need(StateStore).put(key, value)
             await self._adopt(self.settings)
-            journal = self.application.need(service.Journal)
-            if isinstance(journal, ClosedJournal):  # It may be this change that closed it.
-                journal = before.need(service.Journal)
-            now = before.need(Clock).now()
-            await journal.append(StateChange(key=key, value=value, actor=actor, at=now))
+            closed = isinstance(self.application.need(service.Journal), ClosedJournal)
+            # It may be this change that closed it.
+            await toggle.record(before if closed else self.application, key, value, actor)
 
     async def close(self) -> None:
         """Close every component, the last opened first."""

@@ -28,6 +28,10 @@ _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 """A JSON string, or one without its end: were that no match, each quote in it would be tried."""
 
 
+KEY_COOKIE = "coe_key"
+"""In which a browser that has signed in sends its key. Set it HttpOnly and SameSite=Strict."""
+
+
 @frozen(kw_only=True)
 class HttpRequest:
     """One request, authenticated, its body read whole and below the limit."""
@@ -122,6 +126,11 @@ class HttpRoute:
     """An attrs class of the headers that the route reads; `x_name` stands for `x-name`."""
     response_headers: type[Any] | None = None
     """An attrs class of the headers that a successful response carries."""
+    page: bool = False
+    """Whether it is for browsers, and so not in `/openapi.json`: the key may then come in the
+    cookie `coe_core.http.KEY_COOKIE`, whoever has no good one comes in as `NOBODY` for the page
+    to ask for one, and what changes something must come from a page of this same server.
+    """
     name: str = ""
 
     def __attrs_post_init__(self) -> None:

@@ -10,7 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from attrs import evolve
 
+from coe_core.application import Application
 from coe_core.message import Json
+from coe_core.record import StateChange
+from coe_core.service import Clock, StateStore
 from coe_core.settings import PluginTable, Settings
 
 _PLUGINS = "toggles/plugins/"
@@ -34,6 +37,22 @@ def component_toggle(component: str) -> str:
 def operator_param(name: str) -> str:
     """Return the key of an operator's value of a parameter."""
     return _PARAMS + name
+
+
+async def switch(application: Application, key: str, value: Json, *, actor: str) -> None:
+    """Change a toggle or a parameter (None removes it), and record who did. Every server on the
+    data folder follows within a second.
+    """
+    await application.need(StateStore).put(key, value)
+    await record(application, key, value, actor)
+
+
+async def record(application: Application, key: str, value: Json, actor: str) -> None:
+    """Record a change of owned state."""
+    from coe_core.engine import keep
+
+    at = application.need(Clock).now()
+    await keep(application, StateChange(key=key, value=value, actor=actor, at=at))
 
 
 def with_toggles(

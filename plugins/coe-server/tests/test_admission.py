@@ -5,8 +5,9 @@ from typing import Any
 import attrs
 import httpx
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from coe_server.admission import check_local, host_name
+from coe_server.openapi import document
 from coe_server.routes import ROUTES
 from coe_server.settings import Settings
 
@@ -16,6 +17,7 @@ from coe_core.clock import SystemClock
 from coe_core.error import ForgedHost, Unauthenticated
 from coe_core.http import HttpRequest, HttpResponse, HttpRoute, json_response
 from coe_core.service import Clock
+from coe_core.testing.turn import empty_application
 
 LOOPBACK = "127.0.0.1"
 
@@ -216,3 +218,67 @@ class TestWithKeys:
             httpx.AsyncClient(base_url=server.url) as client,
         ):
             assert (await client.get("/who")).status_code == 401
+
+
+def page(method: Any = "GET") -> HttpRoute:
+    return evolve(whoami("viewer"), method=method, path="/page", page=True, name="")
+
+
+class TestPages:
+    @pytest.mark.parametrize(
+        ("headers", "group"),
+        [
+            ({}, ""),
+            ({"Cookie": "a=b; coe_key=r-admin"}, "g"),
+            ({"Cookie": "coe_key=r-expired"}, ""),
+            ({"Cookie": "coe_key"}, ""),
+            ({"Authorization": "Bearer r-viewer", "Cookie": "coe_key=r-expired"}, "g"),
+        ],
+    )
+    async def test_the_key_may_be_in_the_cookie(
+        self, serve: Any, headers: dict[str, str], group: str
+    ) -> None:
+        async with (
+            serve(page(), whoami("viewer"), authenticators=(RoleKeys(),)) as server,
+            httpx.AsyncClient(base_url=server.url) as client,
+        ):
+            seen = await client.get("/page", headers=headers)
+            elsewhere = await client.get("/who", headers={"Cookie": "coe_key=r-admin"})
+        assert seen.json()["group"] == group
+        assert elsewhere.status_code == 401
+
+    @pytest.mark.parametrize("keys", [(), (RoleKeys(),)])
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [
+            ({}, 200),
+            ({"Sec-Fetch-Site": "same-origin", "Origin": "http://{host}"}, 200),
+            ({"Sec-Fetch-Site": "cross-site"}, 403),
+            ({"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:1"}, 403),
+            ({"Origin": "http://127.0.0.1:1"}, 403),
+            ({"Origin": "null"}, 403),
+        ],
+    )
+    async def test_what_changes_something_comes_from_a_page_of_ours(
+        self, serve: Any, keys: Any, headers: dict[str, str], status: int
+    ) -> None:
+        async with (
+            serve(page("POST"), authenticators=keys) as server,
+            httpx.AsyncClient(base_url=server.url) as client,
+        ):
+            host = server.url.removeprefix("http://")
+            sent = {name: text.format(host=host) for name, text in headers.items()}
+            answer = await client.post("/page", headers=sent)
+        assert answer.status_code == status
+
+    async def test_keys_that_nothing_reads_let_nobody_in(self, serve: Any) -> None:
+        async with (
+            serve(page(), holds_keys=True) as server,
+            httpx.AsyncClient(base_url=server.url) as client,
+        ):
+            answer = await client.get("/page", headers={"Cookie": "coe_key=r-admin"})
+        assert answer.json() == {"group": "", "role": "viewer"}
+
+    async def test_they_are_no_part_of_the_interface(self) -> None:
+        described = document(empty_application(http_routes=(page(), whoami("viewer"))))
+        assert list(described["paths"]) == ["/who"]  # type: ignore[call-overload,index]

@@ -6,12 +6,12 @@ import functools
 import ipaddress
 from collections.abc import Collection, Mapping
 
-from coe_core.access import LOCAL, AccessRole, Credentials, GroupName, Principal
+from attrs import evolve
+
+from coe_core.access import LOCAL, NOBODY, Credentials, Principal
 from coe_core.application import Application
 from coe_core.error import Forbidden, ForgedHost, Unauthenticated, Unavailable
-
-NOBODY = Principal(group=GroupName(""), role="viewer")
-"""Who asks without a key on a route that wants none."""
+from coe_core.http import KEY_COOKIE, HttpRoute
 
 CREDENTIAL_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"}
@@ -23,23 +23,49 @@ MAKE_A_KEY = "make a key with `coe keys create`"
 async def admit(
     application: Application,
     credentials: Credentials,
-    role: AccessRole | None,
+    route: HttpRoute,
     allowed_hosts: Collection[str],
 ) -> Principal:
-    """Say who this is and that the role suffices.
+    """Say who this is and that the role suffices; a page says itself what it thinks of the role.
 
     Raises `Unauthenticated`, `Forbidden`, `Unavailable` while keys exist that nothing can read,
     or, while no key exists, `ForgedHost`.
     """
+    if route.page and route.method != "GET":
+        check_same_origin(credentials.headers)
     if not application.wants_keys:
         check_local(credentials, allowed_hosts)
         return LOCAL
-    if role is None:
+    if route.page and credentials.token is None:
+        credentials = evolve(credentials, token=_cookie(credentials.headers, KEY_COOKIE))
+    if route.page or route.role is None:
         return await _whoever(application, credentials)
     principal = await authenticate(application, credentials)
-    if not principal.may(role):
-        raise Forbidden(f"this needs the role {role!r}; the key has {principal.role!r}")
+    if not principal.may(route.role):
+        raise Forbidden(f"this needs the role {route.role!r}; the key has {principal.role!r}")
     return principal
+
+
+def _cookie(headers: Mapping[str, str], wanted: str) -> str | None:
+    for pair in headers.get("cookie", "").split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name == wanted:
+            return value
+    return None
+
+
+def check_same_origin(headers: Mapping[str, str]) -> None:
+    """Let only this server's own pages change something: a browser sends the cookie along with
+    what another page makes it send, and says so. Raises `Forbidden`.
+    """
+    if (site := headers.get("sec-fetch-site")) is not None:
+        is_ours = site == "same-origin"
+    elif (origin := headers.get("origin")) is not None:  # An older browser.
+        is_ours = origin.partition("://")[2] == headers.get("host")
+    else:
+        is_ours = True  # No browser at all.
+    if not is_ours:
+        raise Forbidden("the request comes from a page of another site")
 
 
 async def authenticate(application: Application, credentials: Credentials) -> Principal:

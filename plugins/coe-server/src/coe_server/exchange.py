@@ -110,7 +110,7 @@ class Exchange:
         credentials = Credentials(
             token=_bearer(headers), headers=headers, client_host=client and client[0]
         )
-        principal = await admit(application, credentials, match.route.role, settings.allowed_hosts)
+        principal = await admit(application, credentials, match.route, settings.allowed_hosts)
         query = self.scope["query_string"]
         request = HttpRequest(
             method=method,

@@ -40,6 +40,8 @@ def document(application: Application) -> Json:
     failures = {str(status): _failure(codes[status], components) for status in sorted(codes)}
     paths: dict[str, dict[str, Json]] = defaultdict(dict)
     for route in application.http_routes:
+        if route.page:
+            continue
         paths[route.path][route.method.lower()] = {
             **_operation(route, components),
             "security": _security(route, keys_exist=application.wants_keys),

@@ -1,0 +1,256 @@
+"""The console's pages, asked as a server asks them, in an application of real parts."""
+
+import re
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from attrs import frozen
+from coe_console.language import preferred, texts
+from coe_console.plugin import ConsolePlugin, Settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coe_core import hookimpl, user
+from coe_core.access import LOCAL, NOBODY, RANK, GroupName, Principal
+from coe_core.admission import Ask
+from coe_core.answer import collect
+from coe_core.application import Application
+from coe_core.contract import Alert
+from coe_core.engine import run
+from coe_core.http import HttpRequest, HttpResponse, HttpRoute
+from coe_core.panel import Action, Series, Stat, Story, Table
+from coe_core.request import ChatRequest
+from coe_core.service import StateStore
+from coe_core.testing import HttpRouteContract
+from coe_core.testing.contracts.plugin import PluginContract
+from coe_core.testing.scripted import ScriptedProvider
+
+HURT = "<script>alert('말')</script>"
+SETTINGS = '[routing]\ndefault = "scripted"\n[plugins.console]\nlanguage = "en"\n'
+
+
+@frozen
+class Wall:
+    """A panel of every kind of item."""
+
+    name: str = "wall"
+    title: Any = {"en": "Wall", "ko": "벽"}
+
+    async def show(self, principal: Principal, query: Any) -> Sequence[Any]:
+        at = datetime(2026, 11, 22, tzinfo=UTC)
+        return [
+            Stat(label="Rate", value="98 %", low="96 %", high="99 %", before="97 %"),
+            Stat(label="Calls", value=HURT),
+            Series(label="Load", unit="1/s", points=((at, 1.0), (at, None), (at, 3.0))),
+            Table(columns=("a", "b"), rows=((HURT, "2"),)),
+            Story(steps=(("first", "this"), ("then", "that"))),
+            Action(label="Reset", path="/console/reset", role="operator"),
+        ]
+
+
+@frozen
+class Fallen:
+    name: str = "fallen"
+    title: Any = {"en": "Fallen"}
+
+    async def show(self, principal: Principal, query: Any) -> Sequence[Any]:
+        raise RuntimeError("no")
+
+
+@frozen
+class Burning:
+    name: str = "burning"
+
+    async def evaluate(self, now: datetime) -> Sequence[Alert]:
+        text = f"burning {HURT}"
+        return [Alert(key="k", rule="r", severity="critical", text=text, playbook="p.md", at=now)]
+
+
+class FullPlugin:
+    @hookimpl
+    def coe_panels(self, ctx: Any) -> Any:
+        return [Wall(), Fallen()]
+
+    @hookimpl
+    def coe_alert_rules(self, ctx: Any) -> Any:
+        return [Burning()]
+
+    @hookimpl
+    def coe_model_providers(self, ctx: Any) -> Any:
+        return [ScriptedProvider(answers=(HURT,))]
+
+
+Composed = Any
+
+
+@pytest.fixture
+def composed(application: Composed) -> AbstractAsyncContextManager[Application]:
+    made: AbstractAsyncContextManager[Application] = application(
+        SETTINGS, console=ConsolePlugin, full=FullPlugin
+    )
+    return made
+
+
+async def get(
+    application: Application,
+    path: str,
+    principal: Principal = LOCAL,
+    *,
+    method: str = "GET",
+    place: str = "",
+    **fields: Any,
+) -> HttpResponse:
+    (route,) = [r for r in application.http_routes if (r.method, r.path) == (method, path)]
+    request = HttpRequest(
+        method=method,
+        path=path,
+        path_params={"turn_id": place},
+        principal=principal,
+        application=application,
+        request_id="req_1",
+        **fields,
+    )
+    return await route.handler(request)
+
+
+def html(response: HttpResponse) -> str:
+    assert isinstance(response.body, bytes)
+    return response.body.decode()
+
+
+def member(role: Any, group: str = "default") -> Principal:
+    return Principal(group=GroupName(group), role=role, key_id="k")
+
+
+async def said(application: Application, group: str = "default") -> str:
+    ask = Ask(
+        request=ChatRequest(model="auto", messages=(user(HURT),)),
+        principal=member("member", group),
+    )
+    answer = await collect(run(application, ask))
+    return answer.ended.record.id
+
+
+async def test_every_kind_of_item_is_shown_and_no_text_is_taken_for_html(composed: Any) -> None:
+    async with composed as application:
+        await said(application)
+        page = html(await get(application, "/console"))
+    assert HURT not in page
+    for seen in ("98 %", "96 % – 99 %", "<polyline", "this", "/console/reset", "Wall"):
+        assert seen in page
+    assert page.count("&lt;script&gt;") == 3
+    assert "This panel failed" in page
+    assert page.index("burning") < page.index("Wall")
+
+
+async def test_a_turn_is_told_to_its_own_group_alone(composed: Any) -> None:
+    async with composed as application:
+        turn_id = await said(application, "연구")
+        viewer, path = member("viewer", "연구"), "/console/turns/{turn_id}"
+        told = html(await get(application, path, viewer, place=turn_id))
+        assert HURT not in told
+        assert told.count("&lt;script&gt;") == 2
+        assert "scripted" in told
+        for path in ("/console", "/console/turns"):
+            assert turn_id in html(await get(application, path, member("viewer", "연구")))
+            assert turn_id not in html(await get(application, path, member("admin", "다른")))
+        other = await get(application, "/console/turns/{turn_id}", member("admin"), place=turn_id)
+        assert other.status == 404
+        assert turn_id not in html(other)
+
+
+@pytest.mark.parametrize("path", ["/console", "/console/turns", "/console/plugins"])
+async def test_whoever_has_not_signed_in_sees_the_form_alone(composed: Any, path: str) -> None:
+    async with composed as application:
+        response = await get(application, path, NOBODY)
+    assert response.status == 401
+    assert 'name="key"' in html(response)
+    assert "scripted" not in html(response)
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+
+
+async def test_a_viewer_looks_and_an_operator_switches(composed: Any) -> None:
+    async with composed as application:
+        form = {"method": "POST", "body": b"plugin=full&component=&on=no"}
+        refused = await get(application, "/console/switch", member("viewer"), **form)
+        assert refused.status == 403
+        assert "Switch off" not in html(
+            await get(application, "/console/plugins", member("viewer"))
+        )
+        assert "burning" not in html(await get(application, "/console", member("viewer")))
+        done = await get(application, "/console/switch", member("operator"), **form)
+        assert (done.status, done.headers["location"]) == (303, "/console/plugins")
+        store = application.need(StateStore)
+        assert (await store.get("toggles/plugins/full")).value is False
+        form["body"] = b"plugin=full&component=panels.wall&on=yes"
+        await get(application, "/console/switch", member("operator"), **form)
+        assert (await store.get("toggles/components/panels.wall")).value is True
+
+
+@pytest.mark.parametrize("body", [b"", b"plugin=none&on=no", b"plugin=full&on=maybe", b"\xff&=="])
+async def test_a_switch_that_is_none_is_refused(composed: Any, body: bytes) -> None:
+    async with composed as application:
+        refused = await get(application, "/console/switch", method="POST", body=body)
+        assert refused.status == 400
+        assert not await application.need(StateStore).list("toggles/")
+
+
+@pytest.mark.parametrize(
+    ("asked", "language"),
+    [
+        ("", "en"),
+        ("ko-KR,ko;q=0.9,en;q=0.8", "ko"),
+        ("en-US,en;q=0.9,ko;q=0.8", "en"),
+        ("fr, ko;q=0.3", "ko"),
+        ("ko;q=0", "en"),
+        ("ko;q=x", "en"),
+    ],
+)
+def test_the_browser_chooses_the_language(asked: str, language: str) -> None:
+    assert preferred(asked) == language
+
+
+@given(st.text())
+def test_any_header_chooses_one(asked: str) -> None:
+    assert preferred(asked) in ("en", "ko")
+
+
+async def test_korean_pages(application: Composed) -> None:
+    settings = SETTINGS.replace('"en"', '"auto"')
+    async with application(settings, console=ConsolePlugin, full=FullPlugin) as composed:
+        page = html(await get(composed, "/console", headers={"accept-language": "ko"}))
+    assert '<html lang="ko">' in page
+    assert "벽" in page
+    assert "최근 턴" in page
+
+
+def test_every_text_has_its_korean_and_no_korean_lacks_a_text() -> None:
+    folder = files("coe_console")
+    sources = [*(folder / "templates").iterdir(), folder / "console.py"]
+    code = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+    said = {text for _, text in re.findall(r"""\bt(?:ext)?\((["'])(.+?)\1\)""", code)}
+    listed = re.findall(r"for (?:column|path, name) in \((.+?)\) %", code)
+    said |= {text for some in listed for text in re.findall(r'"([A-Z][^"]*)"', some)}
+    values = [*RANK, "success", "failed", "cancelled", "waiting", "ok"]
+    assert said | {*values, "info", "warning", "critical"} == set(texts("ko"))
+
+
+def test_a_zone_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="Asia/Seoul"):
+        Settings(zone="Mars/Base")
+
+
+class TestPlugin(PluginContract):
+    def make(self) -> type[ConsolePlugin]:
+        return ConsolePlugin
+
+
+class TestRoutes(HttpRouteContract):
+    def make(self) -> HttpRoute:
+        return next(
+            r for r in ConsolePlugin(Settings()).coe_http_routes(None) if r.method == "POST"
+        )  # type: ignore[arg-type]

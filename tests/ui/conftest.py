@@ -1,0 +1,78 @@
+"""A real server with a few turns, and a real browser that looks at its console."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+HERE = Path(__file__).parent
+COE = HERE.parents[1] / ".venv" / "bin" / "coe"
+CHROMIUM = "/usr/bin/chromium"
+ROLES = ("viewer", "operator", "admin")
+
+
+class Console(NamedTuple):
+    """Where the console is, and a key for each role."""
+
+    url: str
+    keys: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    folder = tmp_path_factory.mktemp("console")
+    # One plugin with a problem, for the page to show.
+    (folder / "coe.toml").write_text('[plugins.openai]\nmispelt = "key"\n', encoding="utf-8")
+    keys = {
+        role: subprocess.check_output(
+            [COE, "keys", "create", "--role", role, "--group", "연구"], cwd=folder, text=True
+        ).strip()
+        for role in ROLES
+    }
+    command = [COE, "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().split()[-1]
+            for text in ("안녕하세요", "Hello", "<b>bold</b>"):
+                chat(address, keys["admin"], text)
+            yield Console(f"{address}/console", keys)
+        finally:
+            server.terminate()
+
+
+def chat(address: str, key: str, text: str) -> None:
+    body = {"model": "auto", "max_tokens": 8, "messages": [{"role": "user", "content": text}]}
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+    url = f"{address}/v1/chat/completions"
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.status == 200
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    return (HERE / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    folder = HERE / "screenshots"
+    folder.mkdir(exist_ok=True)
+    return folder

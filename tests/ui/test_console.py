@@ -1,0 +1,150 @@
+"""The console in a real browser: each role, both languages, light and dark, with and without
+JavaScript, by keyboard alone; axe-core finds nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from conftest import ROLES, Console
+
+PAGES = ("", "/turns", "/plugins")
+SIGN_IN = {"en": "Sign in", "ko": "로그인"}
+HEADINGS = {"en": ("Overview", "Turns", "Plugins"), "ko": ("개요", "턴", "플러그인")}
+
+
+@contextmanager
+def looking(browser: Browser, language: str = "en", **options: Any) -> Iterator[Page]:
+    """Open a page; axe must get in beside the page's policy, which the last test looks at."""
+    locale = {"en": "en-US", "ko": "ko-KR"}[language]
+    context = browser.new_context(locale=locale, bypass_csp=True, **options)
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: pytest.fail(str(error)))
+    yield page
+    context.close()
+    assert all(url.startswith("http://127.0.0.1:") for url in asked)
+
+
+def sign_in(page: Page, console: Console, role: str) -> None:
+    page.goto(console.url)
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.type(console.keys[role])
+    page.keyboard.press("Enter")
+    page.wait_for_url(console.url)
+    expect(page.locator("nav")).to_be_visible()
+
+
+def violations(page: Page, axe: str) -> list[str]:
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{v['id']}: {[node['html'] for node in v['nodes']]}" for v in found]
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("role", ROLES)
+def test_every_page_in_every_guise(
+    browser: Browser,
+    console: Console,
+    axe: str,
+    screenshots: Path,
+    role: str,
+    scheme: Any,
+    language: str,
+) -> None:
+    with looking(browser, language, color_scheme=scheme) as page:
+        page.goto(console.url)
+        assert violations(page, axe) == []
+        page.screenshot(path=screenshots / f"sign-in-{language}-{scheme}.png")
+        sign_in(page, console, role)
+        for path, heading in zip(PAGES, HEADINGS[language], strict=True):
+            page.goto(console.url + path)
+            expect(page.locator("h1")).to_have_text(heading)
+            expect(page.locator("html")).to_have_attribute("lang", language)
+            assert violations(page, axe) == []
+            name = f"{path.strip('/') or 'overview'}-{language}-{scheme}-{role}.png"
+            page.screenshot(path=screenshots / name, full_page=True)
+        page.goto(console.url)
+        page.locator("td a").first.click()
+        assert violations(page, axe) == []
+        page.screenshot(path=screenshots / f"turn-{language}-{scheme}-{role}.png", full_page=True)
+
+
+def test_without_javascript_by_keyboard_an_operator_switches(
+    browser: Browser, console: Console
+) -> None:
+    with looking(browser, java_script_enabled=False) as page:
+        sign_in(page, console, "operator")
+        page.keyboard.press("Tab")
+        for _ in range(3):
+            page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Plugins", exact=True)).to_be_focused()
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{console.url}/plugins")
+        for was, now in (("off", "on"), ("on", "off")):
+            button = page.get_by_role("button", name=f"Switch {was}: fallback")
+            button.focus()
+            page.keyboard.press("Enter")
+            changed = page.get_by_role("button", name=f"Switch {now}: fallback")
+            for _ in range(50):  # Another worker than ours may have answered.
+                page.wait_for_load_state()
+                if changed.count():
+                    break
+                page.wait_for_timeout(100)
+                page.reload()
+            expect(changed).to_be_visible()
+
+
+def test_a_viewer_is_shown_no_switch_and_nobody_the_problems_text(
+    browser: Browser, console: Console
+) -> None:
+    with looking(browser) as page:
+        sign_in(page, console, "viewer")
+        page.goto(f"{console.url}/plugins")
+        expect(page.locator("main button")).to_have_count(0)
+        expect(page.locator("li.bad")).to_have_text(re.compile(r"^\s*openai \(configure\)\s*$"))
+
+
+def test_a_wrong_key_is_told_so_and_signing_out_ends_it(browser: Browser, console: Console) -> None:
+    with looking(browser) as page:
+        page.goto(console.url)
+        page.get_by_label("API key").fill("coe_wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("not good")
+        sign_in(page, console, "viewer")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("API key")).to_be_visible()
+        page.goto(f"{console.url}/turns")
+        expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_what_was_said_is_text_and_the_policy_would_stop_a_script(
+    browser: Browser, console: Console
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    page.goto(console.url)
+    page.get_by_label("API key").fill(console.keys["admin"])
+    page.keyboard.press("Enter")
+    page.goto(f"{console.url}/turns")
+    page.locator("td a").first.click()
+    expect(page.get_by_text("<b>bold</b>", exact=True)).to_be_visible()
+    assert not any("Content Security Policy" in text for text in told)
+    script = "Object.assign(document.createElement('script'), {text: '1'})"
+    page.evaluate(f"document.body.append({script})")
+    assert "Content Security Policy" in told[-1]
+    assert page.evaluate("document.cookie") == ""
+    context.close()
