@@ -33,7 +33,8 @@ def test_page_can_be_followed(page: Path, reader: Reader) -> None:
         # What its first command leads to; a fresh clone, in which it is run, is for CI to try.
         (reader.folder / ".venv").symlink_to(sys.prefix)
         reader.type(
-            Command("coe serve &", "CoE serves on http://127.0.0.1:8420\n...", 0), page.name
+            Command("coe serve &", "CoE serves on http://127.0.0.1:8420\nConsole: ...\n...", 0),
+            page.name,
         )
     reader.follow(page)
 
