@@ -275,8 +275,14 @@ class ModelCaller:
     ) -> Vectors:
         """Embed by alias."""
         target = parent.application.model(model, parent.principal)
+        return await self.embed_with(target, request, purpose=purpose, parent=parent)
+
+    async def embed_with(
+        self, model: Model, request: EmbeddingRequest, *, purpose: Purpose, parent: Turn
+    ) -> Vectors:
+        """Embed with a model that the deployment has chosen, whatever the group may name itself."""
         tokens = sum(map(estimate_tokens, request.input)) + sum(map(len, request.tokens))
-        call = await self.begin(target, tokens, 0, purpose=purpose, parent=parent)
+        call = await self.begin(model, tokens, 0, purpose=purpose, parent=parent)
         return await call.vectors(request)
 
 
@@ -289,9 +295,10 @@ class ModelEmbedder:
 
     async def embed(self, texts: Sequence[str], *, purpose: str, parent: Payer) -> Vectors:
         """Embed texts as `query` or `passage`."""
-        if self.alias not in parent.application.models:
+        model = parent.application.models.get(self.alias)
+        if model is None:
             raise MissingModel(
                 f"[coe] embedder names {self.alias!r}, which is no model of this deployment"
             )
         request = EmbeddingRequest(model=self.alias, input=tuple(texts), purpose=purpose)
-        return await self.caller.embed(self.alias, request, purpose="embedding", parent=parent)
+        return await self.caller.embed_with(model, request, purpose="embedding", parent=parent)

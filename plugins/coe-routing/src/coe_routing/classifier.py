@@ -1,0 +1,254 @@
+"""Which route a request means, and how likely that is: kernel ridge regression, numpy alone.
+
+A request is compared with every example: the cosine of their embeddings, each embedder's, and of
+their letters, mixed and taken through exp. The weights of the examples have a closed form, and so
+has what the classifier would say of an example that it had not seen (leave one out), or of one
+whose whole route it had not seen (leave a class out: what a request out of scope looks like). On
+these two the confidence is calibrated, without a further set of requests. See ADR 0019.
+
+Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), 5.4.2, has the closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+from coe_routing.array import Array
+from coe_routing.lexicon import Lexicon
+
+SHARPNESS = 3.0
+"""How quickly likeness fades with distance."""
+LETTERS = 0.2
+"""How much the cosine of the letters weighs, that of the embeddings together being 1."""
+RIDGE = 0.05
+"""How far the fit may miss an example that counts whole."""
+STRANGERS = 0.25
+"""How many requests out of scope are expected for each one in scope."""
+USUAL_SCOPE, USUAL_CERTAINTY = (12.0, -4.0), (8.0, -0.5)
+"""What calibration comes to on sets with many examples, slope and offset: few say little."""
+PULL = 0.1
+"""How strongly calibration is drawn to that."""
+NEWTON_STEPS = 25
+NOTHING = -1
+"""The label of an example that belongs to no route."""
+
+
+@frozen(kw_only=True)
+class Lesson:
+    """An example to learn from: `weight` 1 counts whole, 0.5 half."""
+
+    text: str
+    label: int
+    weight: float = 1.0
+
+
+@frozen(kw_only=True, eq=False)
+class Verdict:
+    """What the classifier says of a request."""
+
+    scores: Array
+    """One number a label: near 1 for its examples' like, near 0 for others."""
+    scope: float
+    """How likely it is, 0 to 1, that any of the labels is right."""
+    confidence: float
+    """How likely it is, 0 to 1, that the label with the highest score is right."""
+
+    @property
+    def best(self) -> int:
+        """The label with the highest score."""
+        return int(self.scores.argmax())
+
+    def shares(self) -> Array:
+        """Return the scores as shares of 1."""
+        import numpy as np
+
+        rising = np.exp((self.scores - self.scores.max()) / SPREAD)
+        shares: Array = rising / rising.sum()
+        return shares
+
+
+SPREAD = 0.12
+"""How far apart scores lie whose shares differ by a factor of e."""
+
+
+@frozen(eq=False)
+class View:
+    """One embedder's picture of the examples: the rows' mean, and unit rows from there."""
+
+    mean: Array
+    rows: Array
+
+    @classmethod
+    def of(cls, vectors: Array) -> View:
+        """Centre and scale."""
+        mean = vectors.mean(axis=0)
+        return cls(mean, _unit(vectors - mean))
+
+    def similarity(self, vectors: Array) -> Array:
+        """Return the cosine of each vector with each example."""
+        likeness: Array = _unit(vectors - self.mean) @ self.rows.T
+        return likeness
+
+
+@frozen(eq=False)
+class Classifier:
+    """A fitted classifier."""
+
+    labels: int
+    views: tuple[View, ...]
+    lexicon: Lexicon
+    weights: Array
+    """One row an example, one column a label."""
+    left_out: Array = field(repr=False)
+    """What it would say of each example, had it not seen it."""
+    class_left_out: Array = field(repr=False)
+    """What it would say of each example, had it seen none with its label."""
+    calibration: tuple[Array, Array]
+    """By which scope and certainty follow from the scores."""
+
+    @classmethod
+    def fit(cls, lessons: Sequence[Lesson], vectors: Sequence[Array], labels: int) -> Classifier:
+        """Learn: `vectors` has one array an embedder, one row a lesson. 300 lessons take some
+        hundredths of a second, 1,500 about one.
+        """
+        import numpy as np
+
+        texts = [lesson.text for lesson in lessons]
+        views = tuple(View.of(np.asarray(each, np.float32)) for each in vectors)
+        lexicon = Lexicon.of(texts)
+        label = np.array([lesson.label for lesson in lessons])
+        slack = np.array([RIDGE / lesson.weight for lesson in lessons])
+        kernel = _kernel_of(views, lexicon, texts, vectors).astype(np.float64)
+        inverse = np.linalg.inv(kernel + np.diag(slack))
+        targets, guess = _targets(label, labels), 1 / (labels + 1)
+        weights = inverse @ targets
+        left_out = targets - weights / np.diag(inverse)[:, None] + guess
+        class_left_out = _without_own_class(inverse, weights, targets, label) + guess
+        return cls(
+            labels,
+            views,
+            lexicon,
+            weights.astype(np.float32),
+            left_out,
+            class_left_out,
+            _calibrate(left_out, class_left_out, label),
+        )
+
+    def kernel_of(self, texts: Sequence[str], vectors: Sequence[Array]) -> Array:
+        """Return how alike each of some texts, with their vectors, and each example are, 0 to 1."""
+        return _kernel_of(self.views, self.lexicon, texts, vectors)
+
+    def judge(self, text: str, vectors: Sequence[Array], allowed: Array | None = None) -> Verdict:
+        """Judge a request by its text and its embeddings, one vector a view; of the labels, only
+        those that `allowed`, an array of bool, has.
+        """
+        import numpy as np
+
+        kernel = self.kernel_of([text], [vector[None] for vector in vectors])
+        scores = kernel @ self.weights + np.float32(1 / (self.labels + 1))
+        if allowed is not None:
+            scores = np.where(allowed[None], scores, np.float32(-1))
+        scope, certainty = (
+            float(_risen(features(scores) @ fitted)[0])
+            for features, fitted in zip((_presence, _distance), self.calibration, strict=True)
+        )
+        return Verdict(scores=scores[0], scope=scope, confidence=scope * certainty)
+
+
+def _kernel_of(
+    views: Sequence[View], lexicon: Lexicon, texts: Sequence[str], vectors: Sequence[Array]
+) -> Array:
+    import numpy as np
+
+    pairs = zip(views, vectors, strict=True)
+    meaning = sum(view.similarity(each) for view, each in pairs) / len(views)
+    letters = np.stack([lexicon.similarity(text) for text in texts])
+    kernel: Array = np.exp(SHARPNESS * ((meaning + LETTERS * letters) / (1 + LETTERS) - 1))
+    return kernel
+
+
+def _unit(rows: Array) -> Array:
+    import numpy as np
+
+    scaled: Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return scaled
+
+
+def _targets(label: Array, labels: int) -> Array:
+    """Return 1 for the own label, 0 for the others, less what a guess would get that may be
+    nothing too; for an example that belongs nowhere, 0 for all.
+    """
+    import numpy as np
+
+    return np.equal(label[:, None], np.arange(labels)[None]) - 1 / (labels + 1)
+
+
+def _without_own_class(inverse: Array, weights: Array, targets: Array, label: Array) -> Array:
+    """Return what would be said of each example, had no example of its label been seen."""
+    import numpy as np
+
+    said = np.empty_like(targets)
+    for each in np.unique(label):
+        own = np.flatnonzero(label == each)
+        said[own] = targets[own] - np.linalg.solve(inverse[np.ix_(own, own)], weights[own])
+    return said
+
+
+def _presence(scores: Array) -> Array:
+    """Return what speaks for a request in scope: how high the scores are, the best above all."""
+    import numpy as np
+
+    best = scores.max(axis=1, keepdims=True)
+    height = best[:, 0] + SPREAD * np.log(np.exp((scores - best) / SPREAD).sum(axis=1))
+    return np.stack([height, np.ones(len(scores))], axis=1)
+
+
+def _distance(scores: Array) -> Array:
+    """Return what speaks for the best label: how far the next is behind."""
+    import numpy as np
+
+    if scores.shape[1] == 1:
+        scores = np.hstack([scores, np.zeros_like(scores)])
+    top = np.partition(scores, -2, axis=1)[:, -2:]
+    return np.stack([top[:, 1] - top[:, 0], np.ones(len(scores))], axis=1)
+
+
+def _calibrate(left_out: Array, class_left_out: Array, label: Array) -> tuple[Array, Array]:
+    """Fit how likely a request is in scope, by examples left out against those whose class was;
+    and how likely its best label is right, by whether the examples left out were.
+    """
+    import numpy as np
+
+    known = label != NOTHING
+    inside, outside = left_out[known], np.vstack([class_left_out[known], left_out[~known]])
+    height = _presence(np.vstack([inside, outside]))
+    scope = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
+    share = np.where(scope == 1, 1.0, STRANGERS * len(inside) / max(1, len(outside)))
+    right = (inside.argmax(axis=1) == label[known]).astype(np.float64)
+    certain = _distance(inside)
+    return (
+        _logistic(height, scope, share, np.array(USUAL_SCOPE)),
+        _logistic(certain, right, np.ones(len(right)), np.array(USUAL_CERTAINTY)),
+    )
+
+
+def _logistic(features: Array, targets: Array, share: Array, usual: Array) -> Array:
+    """Fit a logistic regression by Newton's method, drawn to what is usual as by a few examples."""
+    import numpy as np
+
+    found = usual.copy()
+    for _ in range(NEWTON_STEPS):
+        likely = _risen(features @ found)
+        slope = features.T @ (share * (targets - likely)) - PULL * (found - usual)
+        bend = (features * (share * likely * (1 - likely))[:, None]).T @ features
+        found = found + np.linalg.solve(bend + PULL * np.eye(len(found)), slope)
+    return found
+
+
+def _risen(logits: Array) -> Array:
+    import numpy as np
+
+    share: Array = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+    return share
