@@ -39,11 +39,15 @@ from .conftest import ROUTES, WordProvider, semantic_router
 
 
 class TestExplicit(RouterContract):
+    examples = 8
+
     def make(self) -> ExplicitRouter:
         return ExplicitRouter(destinations(ROUTES), titles(ROUTES))
 
 
 class TestRules(RouterContract):
+    examples = 8
+
     def make(self) -> RulesRouter:
         rules = (
             RuleTable(name="long", min_tokens=20, route="code"),
@@ -54,20 +58,22 @@ class TestRules(RouterContract):
 
 
 class TestSemantic(RouterContract):
-    examples = 8
+    examples = 5
 
     async def make(self) -> SemanticRouter:
         return make_semantic()
 
 
 class TestSemanticThatAsksBack(RouterContract):
-    examples = 8
+    examples = 5
 
     async def make(self) -> SemanticRouter:
         return make_semantic(unsure="clarify", min_confidence=0.9)
 
 
 class TestQuality(RouterContract):
+    examples = 8
+
     def make(self) -> QualityRouter:
         tally = Tally(10)
         tally.add("default", "", "scripted", good=False)
@@ -75,12 +81,14 @@ class TestQuality(RouterContract):
 
 
 class TestHealth(RouterContract):
+    examples = 8
+
     def make(self) -> HealthRouter:
         return HealthRouter(Pulses(HealthTable(), ManualClock()))
 
 
 class TestClarify(AgentContract):
-    examples = 8
+    examples = 5
 
     async def make(self) -> ClarifyAgent:
         return ClarifyAgent(make_semantic(), titles(ROUTES))

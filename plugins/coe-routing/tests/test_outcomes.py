@@ -1,5 +1,6 @@
 """Outcomes are counted, taken back, shared as counts; the cheapest good enough model is taken."""
 
+import asyncio
 from datetime import timedelta
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ from coe_routing.health import HealthRouter, Pulses
 from coe_routing.quality import OutcomeSink, QualityRouter
 from coe_routing.settings import HealthTable, QualityTable
 from coe_routing.tally import GUESS, Tally
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -239,6 +240,7 @@ class Cooldowns(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.runner = asyncio.Runner()
         self.clock = ManualClock()
         self.pulses = Pulses(
             HealthTable(failures=3, cooldown_s=10, longest_cooldown_s=40), self.clock
@@ -246,8 +248,11 @@ class Cooldowns(RuleBasedStateMachine):
         self.failures = 0
         self.rests: list[float] = []
 
+    def teardown(self) -> None:
+        self.runner.close()
+
     def tell(self, code: str | None) -> None:
-        step(self.pulses.receive(ended(attempt("m", code))))
+        self.runner.run(self.pulses.receive(ended(attempt("m", code))))
 
     @rule()
     def succeed(self) -> None:
@@ -264,7 +269,7 @@ class Cooldowns(RuleBasedStateMachine):
     @precondition(lambda self: self.pulses.resting_s("m") > 0)
     @rule()
     def wait(self) -> None:
-        step(self.clock.advance(self.pulses.resting_s("m")))
+        self.runner.run(self.clock.advance(self.pulses.resting_s("m")))
 
     @invariant()
     def rests_as_long_as_it_failed(self) -> None:
@@ -273,10 +278,5 @@ class Cooldowns(RuleBasedStateMachine):
             assert not self.pulses.resting_s("m")
 
 
-def step(work: object) -> None:
-    import asyncio
-
-    asyncio.run(work)  # type: ignore[arg-type]
-
-
 TestCooldowns = Cooldowns.TestCase
+TestCooldowns.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
