@@ -278,7 +278,7 @@ class ModelCaller:
         return await self.embed_with(target, request, purpose=purpose, parent=parent)
 
     async def embed_with(
-        self, model: Model, request: EmbeddingRequest, *, purpose: Purpose, parent: Turn
+        self, model: Model, request: EmbeddingRequest, *, purpose: Purpose, parent: Payer
     ) -> Vectors:
         """Embed with a model that the deployment has chosen, whatever the group may name itself."""
         tokens = sum(map(estimate_tokens, request.input)) + sum(map(len, request.tokens))
