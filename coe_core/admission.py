@@ -12,12 +12,13 @@ from loguru import logger
 
 from coe_core.access import Principal
 from coe_core.application import AUTO, Application
-from coe_core.budget import BudgetBook, RateLimits, RateMeter
+from coe_core.budget import BudgetBook
 from coe_core.error import InvalidField, NotFound
 from coe_core.identity import SessionId, TurnId, uuid7
 from coe_core.ledger import Ledger
 from coe_core.message import Json
 from coe_core.parameter import Origin, Parameters, resolve
+from coe_core.rate import RateLimits, RateMeter
 from coe_core.request import ChatRequest
 from coe_core.service import Clock
 from coe_core.session import recall
@@ -84,7 +85,7 @@ async def admit(application: Application, ask: Ask) -> Admission:
     """Make the turn. Raises `RateLimited`, `InvalidField` or `NotFound`."""
     clock = application.need(Clock)
     group = application.group(ask.principal.group)
-    limits = application.need(RateMeter).admit(ask.principal.group, group)
+    limits = await application.need(RateMeter).admit(ask.principal.group, group)
     session, fault = await _session(application, ask)
     turn_id = ask.turn_id or TurnId(uuid7())
     params, exposures = _params(application, ask, turn_id, session)

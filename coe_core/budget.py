@@ -14,111 +14,20 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from coe_core.codec import rfc3339
-from coe_core.error import BudgetExceeded, Conflict, RateLimited
+from coe_core.error import BudgetExceeded, Conflict
 from coe_core.identity import uuid7
 
 if TYPE_CHECKING:
     from coe_core.service import Clock, StateStore
-    from coe_core.settings import GroupTable
 
 ZERO = Decimal(0)
 NEVER_RENEWED = datetime.min.replace(tzinfo=UTC)
 LEASE_TIME = timedelta(seconds=60)
 LEASES_PER_BUDGET = 200
 """A lease is at least this part of the budget, so that a busy worker writes seldom."""
-
-
-@frozen(kw_only=True)
-class RateLimits:
-    """What a group has left of its requests and tokens per minute; None where it has no limit."""
-
-    limit_requests: int | None = None
-    remaining_requests: int | None = None
-    reset_requests_s: float = 0.0
-    limit_tokens: int | None = None
-    remaining_tokens: int | None = None
-    reset_tokens_s: float = 0.0
-
-
-@define
-class Bucket:
-    """A token bucket that holds one minute's worth and fills evenly."""
-
-    per_minute: int
-    level: float
-    at_s: float
-
-    def refill(self, now_s: float) -> None:
-        """Add what has flowed in since the last look."""
-        flowed = (now_s - self.at_s) * self.per_minute / 60
-        self.level = min(float(self.per_minute), self.level + max(0.0, flowed))
-        self.at_s = now_s
-
-    def wait_s(self, amount: float) -> float:
-        """How long until the bucket holds that much; 0 when it does."""
-        return max(0.0, (amount - self.level) * 60 / self.per_minute)
-
-
-@define
-class RateMeter:
-    """Requests and tokens per minute of the groups, in this process."""
-
-    clock: Clock
-    _buckets: dict[tuple[str, str], Bucket] = field(factory=dict, init=False)
-
-    def admit(self, group: str, limits: GroupTable) -> RateLimits | None:
-        """Count a request. Raises `RateLimited` with the seconds to wait."""
-        requests = self._bucket(group, "requests", limits.rpm)
-        tokens = self._bucket(group, "tokens", limits.tpm)
-        for bucket, unit in ((requests, "requests"), (tokens, "tokens")):
-            if bucket is not None and (wait_s := bucket.wait_s(1)) > 0:
-                raise RateLimited(
-                    f"the group {group!r} has used its {bucket.per_minute} {unit} per minute; "
-                    f"try again in {wait_s:.1f} s",
-                    retry_after_s=wait_s,
-                )
-        if requests is not None:
-            requests.level -= 1
-        return self._limits(requests, tokens)
-
-    def book_tokens(self, group: str, limits: GroupTable, tokens: int) -> None:
-        """Count tokens after the fact; the bucket may go below zero and must then refill."""
-        if (bucket := self._bucket(group, "tokens", limits.tpm)) is not None:
-            bucket.level -= tokens
-
-    def _bucket(self, group: str, unit: str, per_minute: int | None) -> Bucket | None:
-        if per_minute is None:
-            return None
-        now_s = self.clock.monotonic_s()
-        bucket = self._buckets.get((group, unit))
-        if bucket is None or bucket.per_minute != per_minute:
-            bucket = self._buckets[group, unit] = Bucket(per_minute, float(per_minute), now_s)
-        bucket.refill(now_s)
-        return bucket
-
-    @staticmethod
-    def _limits(requests: Bucket | None, tokens: Bucket | None) -> RateLimits | None:
-        if requests is None and tokens is None:
-            return None
-        limits = RateLimits()
-        if requests is not None:
-            limits = evolve(
-                limits,
-                limit_requests=requests.per_minute,
-                remaining_requests=int(max(0.0, requests.level)),
-                reset_requests_s=requests.wait_s(requests.per_minute),
-            )
-        if tokens is not None:
-            limits = evolve(
-                limits,
-                limit_tokens=tokens.per_minute,
-                remaining_tokens=int(max(0.0, tokens.level)),
-                reset_tokens_s=tokens.wait_s(tokens.per_minute),
-            )
-        return limits
 
 
 @define
@@ -209,7 +118,8 @@ class BudgetBook:
                 raise BudgetExceeded(
                     f"the group {budget.group!r} has {max(ZERO, lease.free):.4f} of its "
                     f"{budget.limit_usd} US dollars left this month, "
-                    f"the call may cost {amount:.4f}"
+                    f"the call may cost {amount:.4f}",
+                    retry_after_s=_rest_of_month_s(self.clock.now()),
                 )
             whole = await self._write(key, lease, budget.limit_usd, amount)
 
@@ -241,6 +151,11 @@ class BudgetBook:
             lease.leased = wanted
             lease.renew_at = now + LEASE_TIME / 2
             return wanted == asked
+
+
+def _rest_of_month_s(now: datetime) -> float:
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return ((first + timedelta(days=32)).replace(day=1) - now).total_seconds()
 
 
 @define

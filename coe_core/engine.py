@@ -19,7 +19,6 @@ from coe_core.admission import Ask, admit, check, in_order
 from coe_core.answer import AnswerBuilder, is_empty, without_end
 from coe_core.application import AUTO, Application
 from coe_core.attempt import Attempts, rescue
-from coe_core.budget import RateMeter
 from coe_core.caller import ModelCaller, closing
 from coe_core.error import (
     BudgetExceeded,
@@ -43,6 +42,7 @@ from coe_core.ledger import answer_usage
 from coe_core.message import ToolCall, user
 from coe_core.model import Chunk, Model, Vectors
 from coe_core.progress import Progress
+from coe_core.rate import RateMeter
 from coe_core.record import Interaction, Record
 from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.service import Clock, Journal
@@ -344,7 +344,8 @@ async def _write(progress: Progress, outcome: Outcome) -> Interaction:
     turn.ledger.cancel_running()
     record = progress.interaction(outcome)
     tokens = turn.ledger.usage.total_tokens
-    application.need(RateMeter).book_tokens(turn.group, application.group(turn.group), tokens)
+    meter = application.need(RateMeter)
+    await meter.book_tokens(turn.group, application.group(turn.group), tokens)
     await keep(application, record)
     progress.recorded = True
     return record

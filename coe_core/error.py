@@ -8,7 +8,10 @@ wrong and what to do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from coe_core.rate import RateLimits
 
 
 class CoeError(Exception):
@@ -134,11 +137,22 @@ class GuardRefused(CoeError):
 
 
 class RateLimited(CoeError):
-    """The group's requests or tokens per minute are used up."""
+    """The group's requests or tokens per minute are used up; `limits` says what is left of each."""
 
     code = "rate_limit_exceeded"
     status = 429
     type = "rate_limit_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        limits: RateLimits | None = None,
+    ) -> None:
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        self.limits = limits
 
 
 class BudgetExceeded(CoeError):

@@ -14,12 +14,12 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from coe_core.budget import RateLimits
 from coe_core.error import CoeError
 from coe_core.identity import AttemptId
 from coe_core.ledger import Attempt
 from coe_core.message import Json
 from coe_core.model import Chunk, Usage
+from coe_core.rate import RateLimits
 from coe_core.record import Interaction
 from coe_core.turn import Passage, Route, ToolRun, Turn
 

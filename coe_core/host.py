@@ -21,7 +21,7 @@ from loguru import logger
 from coe_core import service, toggle
 from coe_core.access import KEYS
 from coe_core.application import Application, PluginProblem
-from coe_core.budget import BudgetBook, RateMeter
+from coe_core.budget import BudgetBook
 from coe_core.caller import ModelCaller, ModelEmbedder
 from coe_core.clock import SystemClock
 from coe_core.compose import Part, PluginCommands, compose, compose_commands
@@ -29,6 +29,7 @@ from coe_core.ephemeral import ClosedJournal, EphemeralRecords
 from coe_core.error import CoeError, StartRefused, Unavailable
 from coe_core.message import Json
 from coe_core.plugin import Installed, discover, offers_services
+from coe_core.rate import RateMeter
 from coe_core.scheduler import JobScheduler
 from coe_core.service import Clock, StateStore
 from coe_core.settings import Settings, load
@@ -175,7 +176,8 @@ class Host:
             application, parts = await self._composed(settings, standing)
             self.settings, self._standing = settings, standing
             self.application, self._parts = application, parts
-            self.engine_services[BudgetBook].store = application.need(StateStore)
+            for accounts in (BudgetBook, RateMeter):
+                self.engine_services[accounts].store = application.need(StateStore)
             await self._retire()
 
     def _store(self) -> StateStore:
@@ -341,7 +343,7 @@ def _engine_services(
         service.Caller: caller,
         service.Embedder: ModelEmbedder(settings.coe.embedder, caller),
         ModelCaller: caller,
-        RateMeter: RateMeter(clock),
+        RateMeter: RateMeter(store, clock),
         BudgetBook: BudgetBook(store, clock),
     }
 

@@ -3,18 +3,35 @@
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
-from attrs import frozen
+from attrs import define, frozen
 
 from coe_core import hookimpl
 from coe_core.host import Host
 
 StartHost = Callable[..., Any]
+
+
+@define
+class SetClock:
+    """A clock that stands still until it is set."""
+
+    at: datetime = datetime(2026, 11, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic_s(self) -> float:
+        return self.at.timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
 
 
 @frozen

@@ -313,6 +313,42 @@ class TestLimits:
         assert second["x-ratelimit-reset-requests"].endswith("s")
         assert first["x-ratelimit-limit-tokens"] == "1000"
         assert int(refused["retry-after"]) > 0
+        assert refused["x-ratelimit-limit-requests"] == "2"
+        assert refused["x-ratelimit-remaining-requests"] == "0"
+        assert 0 < float(refused["x-ratelimit-reset-requests"].removesuffix("s")) <= 67
+        assert int(refused["x-ratelimit-remaining-tokens"]) == 1000 - 2 * 5
+
+    async def test_are_told_by_every_route_that_refuses(self, start_api: Any) -> None:
+        async with start_api(settings="[groups.default]\nrpm = 1\n") as api:
+            assert (await api.post("responses", {"model": "actor", "input": "?"})).is_success
+            refused = [
+                await api.post("chat/completions", BODY | {"stream": True}),
+                await api.post("responses", {"model": "actor", "input": "?"}),
+                await api.post("embeddings", {"model": "actor-embed", "input": "?"}),
+            ]
+        for response in refused:
+            assert response.status_code == 429
+            assert response.headers["x-ratelimit-remaining-requests"] == "0"
+            assert int(response.headers["retry-after"]) > 0
+
+    @pytest.mark.parametrize("stream", [True, False])
+    @pytest.mark.parametrize("path", ["chat/completions", "responses"])
+    async def test_a_used_up_budget_names_the_turn_and_what_is_left(
+        self, start_api: Any, path: str, *, stream: bool
+    ) -> None:
+        settings = "[groups.default]\nrpm = 9\nbudget_usd_month = 0\n"
+        dear = "[models.dear]\nprovider = 'actor'\nprice = { input = 1 }\n"
+        body = BODY | {"model": "dear", "input": "?", "stream": stream}
+        del body["input" if path == "chat/completions" else "messages"]
+        async with start_api(settings=settings + dear) as api:
+            response = await api.post(path, body)
+        if path == "responses" and stream:
+            assert '"insufficient_quota"' in response.text
+        else:
+            assert response.json()["error"]["code"] == "insufficient_quota"
+            assert 0 < int(response.headers["retry-after"]) <= 31 * 24 * 3600
+        assert response.headers["x-ratelimit-remaining-requests"] == "8"
+        assert response.headers["x-coe-turn"]
 
     async def test_are_not_mentioned_where_there_are_none(self, api: Any) -> None:
         response = await api.post("chat/completions", BODY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import unquote
@@ -91,7 +91,7 @@ async def complete_chat(request: HttpRequest) -> HttpResponse:
         options = body.stream_options
         frames = Frames(admitted, include_usage=options is not None and options.include_usage)
         return HttpResponse(content_type=SSE, body=frames.of(events), headers=headers)
-    return await _whole(request, admitted, events, headers)
+    return await answered(request, headers, _whole(admitted, events))
 
 
 def session_id(headers: Mapping[str, str], metadata: Mapping[str, Json] | None) -> SessionId | None:
@@ -112,15 +112,19 @@ def session_id(headers: Mapping[str, str], metadata: Mapping[str, Json] | None) 
         raise InvalidField(f"{param}: {error}", param=param) from error
 
 
-async def _whole(
-    request: HttpRequest, admitted: Admitted, events: Events, headers: Mapping[str, str]
+async def answered(
+    request: HttpRequest, headers: Mapping[str, str], body: Awaitable[bytes]
 ) -> HttpResponse:
+    """Answer in one piece; a turn that fails is named in the headers, too."""
     try:
-        async with aclosing(events):
-            answer = await collect(_resumed(admitted, events))
+        return HttpResponse(body=await body, headers=headers)
     except CoeError as error:
         return error_response(error, request.request_id, headers)
-    return HttpResponse(body=dumps(completion_body(answer)), headers=headers)
+
+
+async def _whole(admitted: Admitted, events: Events) -> bytes:
+    async with aclosing(events):
+        return dumps(completion_body(await collect(_resumed(admitted, events))))
 
 
 async def _resumed(first: Event, events: Events) -> AsyncIterator[Event]:

@@ -47,8 +47,26 @@ class AnyHeaders:
 
 
 @frozen(kw_only=True)
-class ErrorHeaders(AnyHeaders):
-    """What is said of an error."""
+class RateHeaders(AnyHeaders):
+    """What is said of a group's rates, where it has limits."""
+
+    x_ratelimit_limit_requests: str | None = None
+    """Requests per minute."""
+    x_ratelimit_remaining_requests: str | None = None
+    """What is left of them."""
+    x_ratelimit_reset_requests: str | None = None
+    """When all of them are there again, `1.500s`."""
+    x_ratelimit_limit_tokens: str | None = None
+    """Tokens per minute."""
+    x_ratelimit_remaining_tokens: str | None = None
+    """What is left of them."""
+    x_ratelimit_reset_tokens: str | None = None
+    """When all of them are there again, `1.500s`."""
+
+
+@frozen(kw_only=True)
+class ErrorHeaders(RateHeaders):
+    """What is said of an error; of rates beside the status 429."""
 
     retry_after: str | None = None
     """Seconds after which another try may succeed."""
@@ -78,25 +96,13 @@ class ErrorBody:
 
 
 @frozen(kw_only=True)
-class AnswerHeaders(AnyHeaders):
-    """What is said of a turn, and of the group's rates where it has limits."""
+class AnswerHeaders(RateHeaders):
+    """What is said of a turn."""
 
     x_coe_turn: str
     """The turn's id."""
     x_coe_session: str
     """The session's id, percent-encoded as in the request."""
-    x_ratelimit_limit_requests: str | None = None
-    """Requests per minute."""
-    x_ratelimit_remaining_requests: str | None = None
-    """What is left of them."""
-    x_ratelimit_reset_requests: str | None = None
-    """When all of them are there again, `1.500s`."""
-    x_ratelimit_limit_tokens: str | None = None
-    """Tokens per minute."""
-    x_ratelimit_remaining_tokens: str | None = None
-    """What is left of them."""
-    x_ratelimit_reset_tokens: str | None = None
-    """When all of them are there again, `1.500s`."""
 
 
 @frozen(kw_only=True)

@@ -13,11 +13,11 @@ from urllib.parse import quote
 import msgspec
 
 from coe_core.answer import Answer
-from coe_core.budget import RateLimits
-from coe_core.error import CoeError
+from coe_core.error import CoeError, RateLimited
 from coe_core.http import HttpResponse
 from coe_core.message import Json, Message, ToolCall
 from coe_core.model import Chunk, Model, ToolCallDelta, Usage, Vectors
+from coe_core.rate import RateLimits
 from coe_core.turn import Turn
 
 SSE = "text/event-stream"
@@ -51,8 +51,10 @@ def error_body(error: CoeError, request_id: str) -> Json:
 def error_response(
     error: CoeError, request_id: str, headers: Mapping[str, str] | None = None
 ) -> HttpResponse:
-    """Answer with an error; says when to come again, and by which method."""
+    """Answer with an error; says when to come again, what is left, and which method would do."""
     named = dict(headers or {})
+    if isinstance(error, RateLimited):
+        named |= _rates(error.limits)
     if error.retry_after_s is not None:
         named["retry-after"] = str(math.ceil(error.retry_after_s))
     if allow := getattr(error, "allow", None):
@@ -64,25 +66,18 @@ def error_response(
 def turn_headers(turn: Turn, limits: RateLimits | None) -> dict[str, str]:
     """Name the turn and its session, and say what the group has left of its rates."""
     headers = {"x-coe-turn": turn.id, "x-coe-session": quote(turn.session.id, safe=SAFE)}
-    if limits is None:
-        return headers
-    if limits.limit_requests is not None:
-        headers |= _rate(
-            "requests", limits.limit_requests, limits.remaining_requests, limits.reset_requests_s
-        )
-    if limits.limit_tokens is not None:
-        headers |= _rate(
-            "tokens", limits.limit_tokens, limits.remaining_tokens, limits.reset_tokens_s
-        )
+    return headers | _rates(limits)
+
+
+def _rates(limits: RateLimits | None) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    units = {"requests": limits.requests, "tokens": limits.tokens} if limits is not None else {}
+    for unit, rate in units.items():
+        if rate is not None:
+            headers[f"x-ratelimit-limit-{unit}"] = str(rate.limit)
+            headers[f"x-ratelimit-remaining-{unit}"] = str(rate.remaining)
+            headers[f"x-ratelimit-reset-{unit}"] = f"{rate.reset_s:.3f}s"
     return headers
-
-
-def _rate(kind: str, limit: int, remaining: int | None, reset_s: float) -> dict[str, str]:
-    return {
-        f"x-ratelimit-limit-{kind}": str(limit),
-        f"x-ratelimit-remaining-{kind}": str(remaining or 0),
-        f"x-ratelimit-reset-{kind}": f"{reset_s:.3f}s",
-    }
 
 
 def usage_body(usage: Usage) -> Json:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from attrs import evolve
-
 from coe_core.admission import Ask
+from coe_core.codec import encode
 from coe_core.error import NotFound
 from coe_core.event import Admitted, TurnFailed
 from coe_core.http import HttpRequest, HttpResponse, json_response
 from coe_core.record import Interaction
 from coe_core.service import RecordReader
 from coe_server import idempotency
-from coe_server.chat import session_id
+from coe_server.chat import answered, session_id
 from coe_server.replay import deltas, ended
 from coe_server.responses.output import ResponseEvent
 from coe_server.responses.request import ResponseRequest, chat_request, turn_id
@@ -36,12 +35,7 @@ async def create_response(request: HttpRequest) -> HttpResponse:
     headers = turn_headers(turn, admitted.limits)
     if body.stream:
         return HttpResponse(content_type=SSE, body=_frames(story, events), headers=headers)
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, TurnFailed):
-                raise event.error
-            story.tell(event)
-    return evolve(json_response(story.response), headers=headers)
+    return await answered(request, headers, _whole(story, events))
 
 
 async def read_response(request: HttpRequest) -> HttpResponse:
@@ -64,6 +58,15 @@ def _ask(request: HttpRequest, body: ResponseRequest) -> Ask:
         headers=request.headers,
         params=body.coe.params if body.coe is not None else {},
     )
+
+
+async def _whole(story: Story, events: idempotency.Events) -> bytes:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, TurnFailed):
+                raise event.error
+            story.tell(event)
+    return encode(story.response)
 
 
 async def _frames(story: Story, events: idempotency.Events) -> AsyncIterator[bytes]:
