@@ -33,6 +33,7 @@ STANDARD = (
     "coe-console",
     "coe-fallback",
     "coe-keys",
+    "coe-kpi",
 )
 
 

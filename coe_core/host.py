@@ -232,19 +232,24 @@ class Host:
         return None
 
     async def _open_all(self, parts: Mapping[str, Part]) -> PluginProblem | None:
-        for name, part in parts.items():
-            for component in _components(part):
-                if id(component) in self._open:
-                    continue
-                try:
-                    if (opening := getattr(component, "open", None)) is not None:
-                        await opening()
-                except Exception as error:
-                    logger.bind(plugin=name).opt(exception=error).debug("a component did not open")
-                    return part.installed.problem(
-                        "open", _opening_text(component, error), "Mend what it says, then restart."
-                    )
-                self._open[id(component)] = component
+        """Open what is not open yet: first every plugin's services, which other components may use
+        as soon as they open.
+        """
+        services = [(part, c) for part in parts.values() for c in part.services.values()]
+        every = [(part, c) for part in parts.values() for c in _components(part)]
+        for part, component in (*services, *every):
+            if id(component) in self._open:
+                continue
+            try:
+                if (opening := getattr(component, "open", None)) is not None:
+                    await opening()
+            except Exception as error:
+                name = part.installed.name
+                logger.bind(plugin=name).opt(exception=error).debug("a component did not open")
+                return part.installed.problem(
+                    "open", _opening_text(component, error), "Mend what it says, then restart."
+                )
+            self._open[id(component)] = component
         return None
 
     async def _retire(self) -> None:

@@ -8,10 +8,12 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
+from attrs import define, frozen
 
-from coe_core import Route, Turn
+from coe_core import Route, Service, StateStore, Turn
 from coe_core.error import SettingsError, StartRefused
 from coe_core.host import Host
+from coe_core.testing import MemoryStateStore
 from coe_core.testing.scripted import ScriptedProvider
 
 from .conftest import Given, StartHost, contributing
@@ -410,6 +412,39 @@ async def test_a_plugin_follows_the_service_it_was_given(
     now: Any = host.application.routers[0]
     assert type(now.journal).__name__ == "EphemeralRecords"
     assert now.journal is not kept.journal
+
+
+async def test_services_are_open_before_what_may_use_them(start_host: StartHost) -> None:
+    """Whatever the plugins are called."""
+    told: list[str] = []
+
+    @frozen
+    class Telling:
+        name: str
+
+        async def open(self) -> None:
+            told.append(f"{self.name} opens")
+
+        async def close(self) -> None:
+            told.append(f"{self.name} closes")
+
+        async def measure(self) -> list[Any]:
+            return []
+
+    @define(eq=False)
+    class Store(MemoryStateStore):
+        async def open(self) -> None:
+            told.append("the service opens")
+
+        async def close(self) -> None:
+            told.append("the service closes")
+
+    offer = Service(contract=StateStore, provider=Store())
+    host = await start_host(
+        "", contributing("a", monitors=[Telling("a")]), contributing("b", services=[offer])
+    )
+    await host.close()
+    assert told == ["the service opens", "a opens", "a closes", "the service closes"]
 
 
 async def test_a_broken_file_leaves_the_application_in_force(start_host: StartHost) -> None:

@@ -1,0 +1,51 @@
+"""The plugin `kpi`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import click
+from attrs import define, field
+
+from coe_core.contract import Monitor
+from coe_core.hookspec import hookimpl
+from coe_core.http import HttpRoute
+from coe_core.service import Clock, RecordReader
+from coe_kpi.book import Book
+from coe_kpi.command import kpi_command
+from coe_kpi.exposition import ROUTE
+from coe_kpi.gauge import Gauges
+from coe_kpi.route import kpi_route
+from coe_kpi.settings import Settings
+
+if TYPE_CHECKING:
+    from coe_core.compose import Context
+
+
+@define(eq=False)
+class KpiPlugin:
+    settings: Settings
+    _book: Book | None = field(default=None, init=False)
+
+    @hookimpl
+    def coe_monitors(self, ctx: Context) -> Sequence[Monitor]:
+        return [self._shared_book(ctx)]
+
+    @hookimpl
+    def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:
+        book = self._shared_book(ctx)
+        return [kpi_route(book, ZoneInfo(self.settings.zone)), ROUTE]
+
+    @hookimpl
+    def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
+        return [kpi_command(ZoneInfo(self.settings.zone))]
+
+    def _shared_book(self, ctx: Context) -> Book:
+        if self._book is None:
+            reader, clock, groups = ctx.need(RecordReader), ctx.need(Clock), ctx.settings.groups
+            budgets = {name: table.budget_usd_month for name, table in groups.items()}
+            gauges = Gauges({name: usd for name, usd in budgets.items() if usd is not None})
+            self._book = Book(ctx.data_dir, reader, clock, self.settings.fold_s, gauges)
+        return self._book

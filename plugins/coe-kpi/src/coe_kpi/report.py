@@ -1,0 +1,167 @@
+"""A report: the KPIs of a window, as a whole or by something, for the API and the command alike."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Literal, TypeAlias, get_args
+from zoneinfo import ZoneInfo
+
+from attrs import evolve, frozen
+
+from coe_core.error import InvalidField
+from coe_core.settings import nearest
+from coe_kpi.kpi import Kpis, cost_per_success, routing_success_rate, token_usage, tool_call_ratio
+from coe_kpi.store import Label, RollupStore, Slice
+from coe_kpi.sums import CallSums, TurnSums, add_sums
+from coe_kpi.window import Bucket, Window, calendar, time_of, window
+
+By: TypeAlias = Literal["group", "route", "model", "purpose"] | Bucket
+BY: tuple[str, ...] = tuple(name for each in get_args(By) for name in (get_args(each) or [each]))
+
+OTHER = "other"
+MOST_LABELS = 50
+"""So many values of a label are shown apart, those with the most; the rest together."""
+
+
+@frozen(kw_only=True)
+class Query:
+    """What is asked for."""
+
+    window: str = "24h"
+    """`5m` to `30d`, up to now."""
+    group: str | None = None
+    """Of one group alone."""
+    route: str | None = None
+    """Of one route: the name that a router gave it, or else the router's."""
+    model: str | None = None
+    """Of one model: the one routed to, and for tokens the one called."""
+    by: str | None = None
+    """`group`, `route`, `model`, `purpose`, `hour`, `day`, `week` or `month`."""
+
+
+@frozen(kw_only=True)
+class Row:
+    """The KPIs of one label, or of one stretch of the calendar."""
+
+    label: str
+    since: datetime
+    until: datetime
+    kpis: Kpis
+
+
+@frozen(kw_only=True)
+class Report:
+    """The KPIs of a window."""
+
+    since: datetime
+    until: datetime
+    zone: str
+    """Whose hours and days those of `by` are."""
+    newest: datetime | None
+    """The minute of the newest turn that is counted."""
+    total: Kpis
+    rows: tuple[Row, ...] = ()
+
+
+def report(store: RollupStore, query: Query, now: datetime, zone: ZoneInfo) -> Report:
+    """Make a report. Raises `InvalidField`."""
+    whole = window(query.window, now)
+    if query.by is not None and query.by not in BY:
+        known = ", ".join(BY)
+        hint = nearest(query.by, BY)
+        raise InvalidField(f"{query.by!r:.40} is none of {known}{hint}", param="by")
+    newest = store.newest
+    return Report(
+        since=whole.start,
+        until=whole.end,
+        zone=zone.key,
+        newest=time_of(newest) if newest else None,
+        total=kpis_by(store, query, whole).get("", NOTHING),
+        rows=tuple(_rows(store, query, whole, zone)),
+    )
+
+
+def _rows(store: RollupStore, query: Query, whole: Window, zone: ZoneInfo) -> Iterable[Row]:
+    match query.by:
+        case None:
+            return
+        case "hour" | "day" | "week" | "month" as bucket:
+            for part in calendar(whole, bucket, zone):
+                kpis = kpis_by(store, query, part).get("", NOTHING)
+                label = part.start.astimezone(zone).isoformat(timespec="minutes")
+                yield Row(label=label, since=part.start, until=part.end, kpis=kpis)
+        case "group" | "route" | "model" | "purpose" as label:
+            for value, kpis in kpis_by(store, query, whole, label).items():
+                yield Row(label=value, since=whole.start, until=whole.end, kpis=kpis)
+
+
+def kpis_by(
+    store: RollupStore,
+    query: Query,
+    part: Window,
+    by: Label | None = None,
+    most: int = MOST_LABELS,
+) -> dict[str, Kpis]:
+    """Make the KPIs of each value of a label, the largest first; the label of all is "". Nothing
+    is there where nothing was.
+    """
+    where: dict[Label, str] = {}
+    if query.group is not None:
+        where["group"] = query.group
+    if query.route is not None:
+        where["route"] = query.route
+    of_target, of_model = dict(where), dict(where)
+    if query.model is not None:
+        of_target["target"] = of_model["model"] = query.model
+    asked = Slice(since=part.since, until=part.until, by=by)
+    by_target = evolve(asked, where=of_target, by="target" if by == "model" else by)
+    by_model = evolve(asked, where=of_model)
+    turns = store.turns(by_target) if by != "purpose" else {}  # A turn is for no one purpose.
+    called = store.calls(by_model)
+    spent = store.calls(evolve(by_target, owner="turn"))
+    jobs = store.calls(evolve(by_model, owner="job"))
+    return _joined(turns, called, spent, jobs, most)
+
+
+def _joined(
+    turns: Mapping[str, Mapping[int, TurnSums]],
+    called: Mapping[str, CallSums],
+    spent: Mapping[str, CallSums],
+    jobs: Mapping[str, CallSums],
+    most: int,
+) -> dict[str, Kpis]:
+    weights: dict[str, int] = defaultdict(int)
+    for label, results in turns.items():
+        weights[label] += sum(sums.turns for sums in results.values())
+    for label, sums in called.items():
+        weights[label] += sums.calls
+    shown = sorted(weights, key=lambda label: (-weights[label], label))[:most]
+    names = {label: label for label in shown}
+    turns_of: dict[str, dict[int, TurnSums]] = defaultdict(lambda: defaultdict(TurnSums))
+    for label, results in turns.items():
+        for result, each in results.items():
+            add_sums(turns_of[names.get(label, OTHER)][result], each)
+    called_of, spent_of, jobs_of = (_gathered(each, names) for each in (called, spent, jobs))
+    rest = {*turns_of, *called_of, *spent_of, *jobs_of} - {*shown}
+    return {
+        name: Kpis(
+            token_usage=token_usage(called_of[name]),
+            tool_call_ratio=tool_call_ratio(turns_of[name]),
+            routing_success_rate=routing_success_rate(turns_of[name]),
+            cost_per_success=cost_per_success(turns_of[name], spent_of[name], jobs_of[name]),
+        )
+        for name in (*shown, *rest)
+    }
+
+
+def _gathered(sums: Mapping[str, CallSums], names: Mapping[str, str]) -> dict[str, CallSums]:
+    found: dict[str, CallSums] = defaultdict(CallSums)
+    for label, each in sums.items():
+        add_sums(found[names.get(label, OTHER)], each)
+    return found
+
+
+NOTHING = _joined({"": {}}, {}, {}, {}, 1)[""]
+"""The KPIs of a time in which nothing was."""
