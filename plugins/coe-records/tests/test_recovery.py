@@ -234,7 +234,7 @@ def test_first_lines_of_a_segment_that_could_not_be_taken_back_do_not_count(
 LAST = "writer = 'w1' AND last_seq = 8"
 BEFORE = "writer = 'w1' AND last_seq < 8"
 DAMAGED_MARKS = {
-    "head": f"UPDATE segments SET head = 'x' || head WHERE {LAST}",
+    "head": f"UPDATE segments SET head = 'x' || substr(head, 2) WHERE {LAST}",
     "last_seq": f"UPDATE segments SET last_seq = 9 WHERE {LAST}",
     "a smaller last_seq": f"UPDATE segments SET last_seq = 0 WHERE {LAST}",
     "a greater last_seq, before": f"UPDATE segments SET last_seq = 16 WHERE {BEFORE}",
@@ -269,6 +269,25 @@ def test_damaged_row_does_not_fork_the_chain(
     lines = [entry.line for path in log.segments() for entry in log.entries(path)]
     places = [(line.writer, line.seq) for line in lines if line]
     assert len(places) == len(set(places)) == 18
+
+
+@pytest.mark.parametrize("member", [b'"at":"2026', b'"prev":"', b'"seq":'])
+def test_damaged_last_line_does_not_fork_the_chain(
+    folder: DataFolder, open_writer: Open, make_turn: MakeTurn, member: bytes
+) -> None:
+    """It is still a line, of another head; once it is mended, what follows it follows."""
+    writer = open_writer(folder)
+    writer.commit([Draft.of(make_turn(n)) for n in range(3)])
+    writer.close()
+    path = folder.events / SEGMENT
+    raw = path.read_bytes()
+    at = raw.rindex(member) + len(member)
+    path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+    writer = open_writer(folder)
+    writer.commit([Draft.of(make_turn(4))])
+    writer.close()
+    path.write_bytes(raw + path.read_bytes()[len(raw) :])
+    assert (audit(folder).records, audit(folder).faults) == (4, ())
 
 
 class TestIntents:

@@ -125,6 +125,30 @@ def test_changed_bit_of_a_body_without_rows_is_turned_back(folder: DataFolder) -
 
 
 @pytest.mark.usefixtures("turns")
+@pytest.mark.parametrize("segment", ["sealed", "last"])
+@pytest.mark.parametrize(
+    "place", ["{", "state_change", '"seq":', "T0", '"prev":"', '_sha256":"', ',"body"', "}\n"]
+)
+def test_changed_bit_of_the_header_of_a_line_without_rows_is_turned_back(
+    folder: DataFolder, open_writer: Open, tables: Tables, place: str, segment: str
+) -> None:
+    """The chain knows what it was."""
+    if segment == "last":
+        writer = open_writer(folder, segment_bytes=100_000)
+        change = StateChange(key="toggles/plugins/x", value=True, actor="me", at=EPOCH)
+        writer.commit([Draft.of(change)])
+        writer.close()
+    path = folder.events / (SEALED if segment == "sealed" else LAST)
+    before, raw = tables(folder), path.read_bytes()
+    start = raw.rindex(b'{"kind":"state_change"')
+    at = raw.index(place.encode(), start) + len(place) - 1
+    path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+    assert mend(folder).left == ()
+    assert path.read_bytes()[: len(raw)] == raw
+    assert without_pointers(tables(folder)) == without_pointers(before)
+
+
+@pytest.mark.usefixtures("turns")
 @pytest.mark.parametrize(
     "statement",
     [
@@ -134,6 +158,8 @@ def test_changed_bit_of_a_body_without_rows_is_turned_back(folder: DataFolder) -
         "UPDATE interactions SET offset_bytes = offset_bytes + 1",
         "UPDATE interactions SET sha256 = replace(sha256, 'a', 'b')",
         "UPDATE segments SET head = 'x'",
+        "UPDATE segments SET path = 'x' || path",
+        "UPDATE segments SET writer = 'x'",
         EXTRA_TURNS,
     ],
 )

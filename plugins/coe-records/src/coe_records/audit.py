@@ -157,10 +157,21 @@ class Audit:
         if mark is None:
             self._note("lost", path, "the segment is sealed, and not there")
             return
+        if other := self._really(mark):
+            self._note("extra", f"segments:{path}", f"it is about {other}")
+            return
         fault = Fault(kind="lost", where=path, text="the segment is not there")
         self._note_gap(fault, path, 0, mark.end_bytes)
         self._behind_gap[mark.writer] = path
         self._left[mark.writer] = path, manifest.sealed_sha256(self._log.events, path)
+
+    def _really(self, mark: Mark) -> str | None:
+        """Find the segment that a mark is about, if its name is damaged."""
+        for path in self._sizes:
+            last = self._log.last(path, mark.end_bytes)
+            if last is not None and last.head == mark.head:
+                return path
+        return None
 
     def _judge_gaps(self) -> list[Fault]:
         """Tell what is restored; the rest are faults."""

@@ -84,6 +84,12 @@ def parse(raw: bytes) -> Line:
     return Line(kind, writer, int(seq), at, prev, _head(header[0]), body, raw)
 
 
+def header_of(raw: bytes | bytearray) -> bytes | None:
+    """Return the header that the bytes begin with, if they do."""
+    header = _HEADER.match(raw)
+    return bytes(header[0]) if header else None
+
+
 def body_extent(raw: bytes) -> tuple[int, int, str] | None:
     """Tell where in a damaged line its body begins, how long it is, and which checksum its header
     gives; None if there is no telling.

@@ -77,12 +77,13 @@ def _firsts(log: Log, marks: Mapping[str, Mark]) -> dict[str, tuple[str, int, st
 
 
 def _as_logged(log: Log, mark: Mark) -> Mark:
-    """Correct a mark by the lines of its segment, as far as there are any to go by."""
-    first = log.first(mark.path) if log.size(mark.path) else None
-    if first is not None:
-        mark = evolve(mark, first_seq=first.seq)
+    """Correct a mark by the line at its end. Where the heads differ in more than what one damaged
+    character explains it is not the mark that is wrong, but the line, or which line it is.
+    """
     last = log.last(mark.path, mark.end_bytes)
-    if last is None:
+    if last is None or len(mark.head) != len(last.head):
+        return mark
+    if sum(a != b for a, b in zip(mark.head, last.head, strict=True)) > 1:
         return mark
     return evolve(mark, writer=last.writer, last_seq=last.seq, head=last.head)
 

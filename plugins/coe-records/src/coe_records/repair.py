@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -23,9 +23,10 @@ from coe_records.comparison import KEYS, tolerant_text
 from coe_records.disk import Disk, replace
 from coe_records.envelope import body_extent
 from coe_records.folder import DataFolder
+from coe_records.header import changed_bits
 from coe_records.lock import locked
 from coe_records.log import Log
-from coe_records.projection import Projection
+from coe_records.projection import Mark, Projection
 from coe_records.rebuild import rebuild
 from coe_records.restoration import bodies_at
 from coe_records.writer import Draft, Repair, Writer
@@ -156,6 +157,8 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
                 flips += [flip for flip in found if flip not in flips]
             elif not _is_line(log, each.pointer) and any(_bodies(connection, each)):
                 lost.append(each)
+        if not flips:
+            flips += _header_flips(log, Projection(connection, log).marks(), faults)
     if flips or lost:
         return Plan(flips=tuple(flips), lost=tuple(lost))
     return Plan(
@@ -198,6 +201,12 @@ def _flips(log: Log, pointers: Iterable[Pointer]) -> Iterator[Flip]:
             continue
         if bit is not None:
             yield Flip(pointer.segment, pointer.offset + bit // 8, 1 << bit % 8)
+
+
+def _header_flips(log: Log, marks: Mapping[str, Mark], faults: Sequence[Fault]) -> Iterator[Flip]:
+    named = {fault.where.removeprefix("segments:").partition(":")[0] for fault in faults}
+    for segment, bit in changed_bits(log, marks, sorted(named & {*log.segments()})):
+        yield Flip(segment, bit // 8, 1 << bit % 8)
 
 
 def _is_line(log: Log, pointer: Pointer) -> bool:
