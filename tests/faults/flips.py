@@ -29,7 +29,7 @@ from coe_records.repair import repair
 from coe_records.writer import Draft, Writer
 
 from coe_core.clock import SystemClock
-from coe_core.error import Conflict, RecordDamaged
+from coe_core.error import Conflict, RecordDamaged, Unavailable
 from coe_core.identity import AttemptId
 from coe_core.ledger import Intent
 from coe_core.record import Feedback, StateChange
@@ -150,7 +150,7 @@ class Flips:
     def _differs(self) -> bool:
         try:
             return content(self.folder) != self._before
-        except (sqlite3.DatabaseError, RecordDamaged):
+        except (sqlite3.DatabaseError, RecordDamaged, Unavailable):
             return True
 
     def _mend(self) -> bool:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 from coe_records.records import Records
 
 from coe_core.error import Unavailable
-from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
+from coe_core.identity import AttemptId, SessionId, TurnId
 from coe_core.ledger import Attempt, Intent
 from coe_core.message import assistant, user
 from coe_core.model import Usage
@@ -22,11 +23,18 @@ from coe_core.turn import Outcome
 SEGMENT_BYTES = 6000
 
 
+def identity(clock: Clock, chance: random.Random) -> str:
+    """Make an id as `coe_core.identity.uuid7` does, but the same one for the same seed."""
+    ms = int(clock.now().timestamp() * 1000)
+    low = 2 << 62 | chance.getrandbits(62)
+    return str(UUID(int=ms << 80 | 7 << 76 | chance.getrandbits(12) << 64 | low))
+
+
 def make_turn(clock: Clock, chance: random.Random) -> Interaction:
     """Make a turn of some hundred or thousand bytes."""
-    now, turn_id = clock.now(), TurnId(uuid7())
+    now, turn_id = clock.now(), TurnId(identity(clock, chance))
     attempt = Attempt(
-        id=AttemptId(uuid7()),
+        id=AttemptId(identity(clock, chance)),
         purpose="chat",
         model="small",
         provider="openai",

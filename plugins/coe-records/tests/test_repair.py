@@ -174,6 +174,19 @@ def test_tables_are_mended_from_the_log(
     assert list(folder.path.glob("coe.db.*.damaged")) != []
 
 
+@pytest.mark.usefixtures("turns")
+def test_damaged_name_of_a_column_is_found_and_the_tables_made_again(
+    folder: DataFolder, sql: sqlite3.Connection, tables: Tables
+) -> None:
+    """No row differs, but nobody can ask for it."""
+    before = tables(folder)
+    sql.execute("ALTER TABLE interactions RENAME COLUMN session_id TO sessioo_id")
+    sql.close()
+    assert kinds(folder) == {"damaged"}
+    assert mend(folder).left == ()
+    assert without_pointers(tables(folder)) == without_pointers(before)
+
+
 class TestLostLine:
     @pytest.fixture
     def lose(self, folder: DataFolder, turns: list[Interaction]) -> Callable[[str], None]:

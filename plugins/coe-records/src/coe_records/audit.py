@@ -272,7 +272,9 @@ class Audit:
             self._explained.append((fault, self._gaps[gap]))
 
     def _check_pages(self) -> None:
-        """Let SQLite look at what no row shows: pages, and indexes against their tables."""
+        """Look at what no row shows: names of columns, pages, and indexes against their tables."""
+        for name in database.damaged_tables(self._connection):
+            self._note("damaged", f"database:{name}", "the table does not have its columns")
         for (text,) in self._connection.execute("PRAGMA integrity_check(20)"):
             if text != "ok":
                 self._note("damaged", "database", text)

@@ -65,6 +65,17 @@ def version(connection: sqlite3.Connection) -> str | None:
     return row[0] if row else None
 
 
+def damaged_tables(connection: sqlite3.Connection) -> list[str]:
+    """List the tables that do not have the columns which the newest migration gave them."""
+    if version(connection) != table.HEAD:
+        return []
+    return [
+        name
+        for name, made in table.metadata.tables.items()
+        if [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] != made.c.keys()
+    ]
+
+
 def migrate(path: Path) -> None:
     """Bring the database up to date, in one transaction. The caller holds the log's lock."""
     connection = connect(path)

@@ -101,6 +101,8 @@ def _set_aside_unless_database(folder: DataFolder) -> str | None:
         connection = database.connect(path)
         try:
             connection.execute("PRAGMA quick_check(1)").fetchone()
+            if damaged := database.damaged_tables(connection):
+                raise sqlite3.DatabaseError(", ".join(damaged))
         finally:
             connection.close()
     except sqlite3.OperationalError:

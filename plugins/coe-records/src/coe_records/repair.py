@@ -105,7 +105,10 @@ def repair(folder: DataFolder, clock: Clock, *, dry_run: bool, segment_bytes: in
 def _repair(
     folder: DataFolder, clock: Clock, found: tuple[Fault, ...], segment_bytes: int
 ) -> Repaired:
-    if any(fault.where.startswith("segments:") for fault in found):
+    if any(fault.where.startswith("database:") for fault in found):
+        if not _speaks_against_log(found):
+            _rebuild(folder)
+    elif any(fault.where.startswith("segments:") for fault in found):
         _mend_marks(folder, found)
     writer = Writer.open(folder, clock, segment_bytes=segment_bytes)  # It recovers first.
     try:
