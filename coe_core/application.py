@@ -85,6 +85,7 @@ class Application:
     metric_sinks: tuple[contract.MetricSink, ...] = ()
     alert_sinks: tuple[contract.AlertSink, ...] = ()
     jobs: tuple[contract.Job, ...] = ()
+    segment_jobs: tuple[contract.SegmentJob, ...] = ()
     experiments: tuple[contract.Experiment, ...] = ()
     alert_rules: tuple[contract.AlertRule, ...] = ()
     checks: tuple[contract.Check, ...] = ()

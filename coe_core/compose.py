@@ -44,6 +44,7 @@ CONTRACTS: Mapping[str, type[Any]] = {
     "metric_sinks": contract.MetricSink,
     "alert_sinks": contract.AlertSink,
     "jobs": contract.Job,
+    "segment_jobs": contract.SegmentJob,
     "experiments": contract.Experiment,
     "alert_rules": contract.AlertRule,
     "checks": contract.Check,

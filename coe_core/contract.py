@@ -7,7 +7,7 @@ called when the last turn that uses it has ended. `coe_core.testing` has a suite
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -468,6 +468,33 @@ class Job(Component, Protocol):
 
     async def run(self) -> Json:
         """Do one round and return a report. Safe to be repeated after a kill."""
+        ...
+
+
+@runtime_checkable
+class SegmentJob(Component, Protocol):
+    """Derives something from the log, piece by piece. It is run over what is due, and again over
+    what failed, by whoever keeps the log: `coe records reprocess --what NAME`.
+    """
+
+    @property
+    def version(self) -> str:
+        """Changes whenever something else would be derived: all of the log is then due again."""
+        ...
+
+    @property
+    def derive(self) -> Callable[[Sequence[Record]], Sequence[Json]]:
+        """The function that derives results from some records that stand together in the log.
+
+        It is one of a module, and pure: the pieces are read in any order, and it may run in another
+        process, or on another machine.
+        """
+        ...
+
+    async def keep(self, results: Sequence[Json]) -> None:
+        """Write down what was derived from one piece; whatever it raises, the piece is tried again
+        later. Where it was kept before, it changes nothing.
+        """
         ...
 
 

@@ -175,6 +175,13 @@ def coe_jobs(ctx: Context) -> Sequence[contract.Job]:
 
 
 @hookspec
+def coe_segment_jobs(ctx: Context) -> Sequence[contract.SegmentJob]:
+    """Return what derives something from the log, and can do so again for any part of it.
+    Since 0.1.
+    """
+
+
+@hookspec
 def coe_experiments(ctx: Context) -> Sequence[contract.Experiment]:
     """Return parameters under test.
 

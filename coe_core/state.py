@@ -79,6 +79,9 @@ class SqliteStateStore:
             with closing(
                 sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
             ) as c:
+                # Whoever made the file may have been killed before it made the table.
+                if c.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone() is None:
+                    return {}
                 return {key: versioned.value for key, versioned in _list(c, prefix).items()}
         except sqlite3.Error as error:
             raise self._failed(error) from error

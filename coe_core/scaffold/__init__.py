@@ -36,6 +36,7 @@ KINDS: Mapping[str, str] = {
     "prompt_pack": "ExamplePromptPack()",
     "retriever": "ExampleRetriever()",
     "router": "ExampleRouter()",
+    "segment_job": "ExampleSegmentJob()",
     "summarizer": "ExampleSummarizer()",
     "tool": "ExampleTool()",
 }

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from coe_core.testing.contracts.retriever import RetrieverContract
     from coe_core.testing.contracts.router import RouterContract
     from coe_core.testing.contracts.scheduler import SchedulerContract
+    from coe_core.testing.contracts.segment_job import SegmentJobContract
     from coe_core.testing.contracts.sink import (
         AlertSinkContract,
         EventSinkContract,
@@ -94,6 +95,7 @@ __all__ = [
     "RouterContract",
     "SchedulerContract",
     "ScriptedProvider",
+    "SegmentJobContract",
     "SessionStoreContract",
     "StateStoreContract",
     "SummarizerContract",
@@ -140,6 +142,7 @@ _HOMES = {
     "RetrieverContract": "contracts.retriever",
     "RouterContract": "contracts.router",
     "SchedulerContract": "contracts.scheduler",
+    "SegmentJobContract": "contracts.segment_job",
     "AlertSinkContract": "contracts.sink",
     "EventSinkContract": "contracts.sink",
     "MetricSinkContract": "contracts.sink",

@@ -16,6 +16,7 @@ from coe_core.scaffold.kinds.check import ExampleCheck
 from coe_core.scaffold.kinds.job import ExampleJob
 from coe_core.scaffold.kinds.model_provider import ExampleModelProvider
 from coe_core.scaffold.kinds.retriever import ExampleRetriever
+from coe_core.scaffold.kinds.segment_job import ExampleSegmentJob
 from coe_core.scaffold.kinds.summarizer import ExampleSummarizer
 from coe_core.scaffold.kinds.tool import ExampleTool
 from coe_core.testing import (
@@ -26,6 +27,7 @@ from coe_core.testing import (
     ModelProviderContract,
     RetrieverContract,
     ScriptedProvider,
+    SegmentJobContract,
     SummarizerContract,
     ToolContract,
 )
@@ -313,6 +315,32 @@ class Locking(ExampleJob):
         await asyncio.sleep(0.001)
         self.lock.clear()
         return "done"
+
+
+def test_segment_job() -> None:
+    numbers = itertools.count()
+
+    async def once(self: Any, results: Any) -> None:
+        assert not any(result["turn"] in self.kept for result in results), "was kept before"
+        self.kept |= {result["turn"]: 1 for result in results}
+
+    async def meddle(_: Any, results: Any) -> None:
+        results.append("seen")
+
+    with proving(SegmentJobContract, ExampleSegmentJob) as bug:
+        elsewhere = "test_can_run_elsewhere"
+        bug(elsewhere, "it is a text", lambda: ExampleSegmentJob(version=1))  # type: ignore[arg-type]
+        bug(elsewhere, "version is empty", lambda: ExampleSegmentJob(version=""))
+        nested = lambda _: []  # noqa: E731
+        bug(elsewhere, "a function of a module", lambda: ExampleSegmentJob(derive=nested))
+        again = "test_derives_the_same_again"
+        changing = lambda _: [next(numbers)]  # noqa: E731
+        bug(again, "then", lambda: ExampleSegmentJob(derive=changing))
+        bug(again, "not JSON", lambda: ExampleSegmentJob(derive=lambda _: [{1}]))
+        keeps = "test_keeps_results_any_number_of_times"
+        bug(keeps, "was kept before", keep=once)
+        bug(keeps, "was changed", keep=meddle)
+        bug("test_lets_itself_be_cancelled", "swallow it", keep=clings())
 
 
 def test_check() -> None:

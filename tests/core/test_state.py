@@ -273,6 +273,12 @@ async def test_a_peek_sees_what_is_there_and_makes_nothing(tmp_path: Path) -> No
     assert SqliteStateStore(path).peek("a/") == {"a/1": "하나"}
 
 
+def test_a_peek_into_what_a_kill_left_before_the_table_sees_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    path.touch()
+    assert SqliteStateStore(path).peek("") == {}
+
+
 def test_a_peek_into_no_database_is_one_clear_error(tmp_path: Path) -> None:
     path = a_file_of_another_kind(tmp_path)
     with pytest.raises(Unavailable, match="state file .* failed") as raised:

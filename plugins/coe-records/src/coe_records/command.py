@@ -13,6 +13,7 @@ from coe_core.error import StartRefused
 from coe_records.backup_command import backup, restore
 from coe_records.folder import DataFolder
 from coe_records.log_command import log
+from coe_records.reprocess_command import reprocess
 from coe_records.settings import Settings, pass_settings
 from coe_records.transfer import export, import_
 
@@ -25,7 +26,7 @@ def records_command(settings: Settings | None = None) -> click.Group:
     return click.Group(
         "records",
         help=help_text,
-        commands=[verify, repair, rebuild, log, export, import_, backup, restore],
+        commands=[verify, repair, rebuild, reprocess, log, export, import_, backup, restore],
         context_settings={"obj": settings},
     )
 

@@ -30,10 +30,10 @@ class Follower:
 
     def next(self, connection: Connection, cursor: str) -> Stretch | None:
         """Return the records behind a cursor, some hundred of them, None when there are none."""
-        ends = _ends(connection)
-        read = _read(cursor, ends)
+        extents = ends(connection)
+        read = _read(cursor, extents)
         entries: list[Entry] = []
-        for path, end in ends.items():
+        for path, end in extents.items():
             start, wanted = read.get(path, 0), STRETCH_LINES - len(entries)
             if start < end and wanted:
                 found = list(islice(self._log.entries(path, start, end), wanted))
@@ -56,7 +56,7 @@ def records_of(line: Line) -> Iterator[Record]:
             yield structure(body, _CLASSES[kind])
 
 
-def _ends(connection: Connection) -> dict[str, int]:
+def ends(connection: Connection) -> dict[str, int]:
     """Tell how far each segment goes, each writer's in the order of its chain."""
     query = select(segments.c.path, segments.c.end_bytes).order_by(
         segments.c.writer, segments.c.first_seq

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 from attrs import frozen
 
@@ -45,10 +46,14 @@ class Log:
         except FileNotFoundError:
             return 0
 
+    def open(self, segment: str) -> BinaryIO:
+        """Open a segment, to be read anywhere."""
+        return (self.events / segment).open("rb")
+
     def entries(self, segment: str, start: int = 0, end: int | None = None) -> Iterator[Entry]:
         """Read a segment from one offset to another, line by line."""
         offset, stop = start, self.size(segment) if end is None else end
-        with (self.events / segment).open("rb") as file:
+        with self.open(segment) as file:
             file.seek(start)
             while offset < stop and (raw := file.readline(stop - offset)):
                 yield _entry(segment, offset, raw)
@@ -56,7 +61,7 @@ class Log:
 
     def lines(self, segment: str, start: int = 0) -> int:
         """Count the lines of a segment from an offset on, whatever is in them."""
-        with (self.events / segment).open("rb") as file:
+        with self.open(segment) as file:
             file.seek(start)
             return sum(1 for _ in file)
 
@@ -70,7 +75,7 @@ class Log:
         if not 0 < end <= self.size(segment):
             return None
         start, raw = end, b""
-        with (self.events / segment).open("rb") as file:
+        with self.open(segment) as file:
             while start and b"\n" not in raw[:-1]:
                 start = max(0, start - BLOCK_BYTES)
                 file.seek(start)

@@ -8,7 +8,7 @@ import click
 from attrs import define, field
 
 from coe_core.compose import Context
-from coe_core.contract import AlertRule, Check, EventSink, Monitor, Summarizer
+from coe_core.contract import AlertRule, Check, EventSink, Job, Monitor, SegmentJob, Summarizer
 from coe_core.hookspec import hookimpl
 from coe_core.http import HttpRoute
 from coe_core.service import (
@@ -26,6 +26,7 @@ from coe_records.command import records_command
 from coe_records.extract import ExtractiveSummarizer
 from coe_records.monitor import RecordsMonitor, rules
 from coe_records.records import Records
+from coe_records.reprocess import FailedBatchesRule, RetryJob
 from coe_records.settings import Settings
 from coe_records.summaries import SummaryKeeper
 from coe_records.summarizer import ModelSummarizer
@@ -35,6 +36,7 @@ from coe_records.summarizer import ModelSummarizer
 class RecordsPlugin:
     settings: Settings
     _monitor: RecordsMonitor | None = field(default=None, init=False)
+    _keeper: SummaryKeeper | None = field(default=None, init=False)
 
     @hookimpl
     def coe_services(self, ctx: Context) -> Sequence[Service]:
@@ -48,7 +50,8 @@ class RecordsPlugin:
 
     @hookimpl
     def coe_alert_rules(self, ctx: Context) -> Sequence[AlertRule]:
-        return [rule for monitor in self._monitors(ctx) for rule in rules(monitor)]
+        of_monitor = [rule for monitor in self._monitors(ctx) for rule in rules(monitor)]
+        return [*of_monitor, FailedBatchesRule(ctx.need(Deployment))]
 
     @hookimpl
     def coe_summarizers(self, ctx: Context) -> Sequence[Summarizer]:
@@ -59,11 +62,18 @@ class RecordsPlugin:
 
     @hookimpl
     def coe_event_sinks(self, ctx: Context) -> Sequence[EventSink]:
+        return self._keepers(ctx)
+
+    @hookimpl
+    def coe_segment_jobs(self, ctx: Context) -> Sequence[SegmentJob]:
+        return self._keepers(ctx) if self.settings.summarizer else []
+
+    @hookimpl
+    def coe_jobs(self, ctx: Context) -> Sequence[Job]:
         records = ctx.need(SessionStore)
-        if not isinstance(records, Records):  # Another plugin keeps sessions.
+        if not isinstance(records, Records):
             return []
-        chosen, limit_tokens = self.settings.summarizer, self.settings.summary_tokens
-        return [SummaryKeeper(ctx.need(Deployment), records, chosen, limit_tokens)]
+        return [RetryJob(ctx.need(Deployment), records)]
 
     @hookimpl
     def coe_checks(self, ctx: Context) -> Sequence[Check]:
@@ -76,6 +86,14 @@ class RecordsPlugin:
     @hookimpl
     def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:
         return [feedback.ROUTE]
+
+    def _keepers(self, ctx: Context) -> list[SummaryKeeper]:
+        """Make the one keeper of summaries, unless another plugin keeps the sessions."""
+        records = ctx.need(SessionStore)
+        if self._keeper is None and isinstance(records, Records):
+            chosen, limit_tokens = self.settings.summarizer, self.settings.summary_tokens
+            self._keeper = SummaryKeeper(ctx.need(Deployment), records, chosen, limit_tokens)
+        return [self._keeper] if self._keeper is not None else []
 
     def _monitors(self, ctx: Context) -> list[RecordsMonitor]:
         """Make the one monitor, unless another plugin's journal is used."""

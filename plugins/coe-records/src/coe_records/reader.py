@@ -140,6 +140,12 @@ class Reader:
         """Return the messages of some turns of a conversation, in order."""
         return await self._run(lambda connection: said(connection, group, turn_ids))
 
+    async def ends(self) -> dict[str, int]:
+        """Tell how far each segment goes, as far as it is in the database."""
+        from coe_records.following import ends
+
+        return await self._run(ends)
+
     async def pointer(self, group: str, turn_id: TurnId) -> Pointer | None:
         """Tell where a turn is."""
         query = select(*place(interactions)).where(interactions.c.id == turn_id, _of(group))

@@ -134,6 +134,10 @@ class Records:
         """Return the messages of some turns of a conversation, in order."""
         return await self._reader.messages(group, turn_ids)
 
+    async def ends(self) -> dict[str, int]:
+        """Tell how far each segment of the log goes."""
+        return await self._reader.ends()
+
     async def pointer(self, group: str, turn_id: TurnId) -> Pointer | None:
         """Tell where a turn is in the log."""
         return await self._reader.pointer(group, turn_id)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from loguru import logger
 
 from coe_core.application import Application
@@ -15,9 +15,10 @@ from coe_core.engine import keep
 from coe_core.error import MissingService
 from coe_core.identity import TurnId
 from coe_core.job import working
-from coe_core.message import lasting
+from coe_core.message import Json, lasting
 from coe_core.record import Interaction, Record, Summary, summary_digest
-from coe_core.service import Clock, Deployment
+from coe_core.service import Clock, Deployment, StateStore
+from coe_records.batch import Batch, BatchBook
 from coe_records.delta import deltas
 from coe_records.records import Records
 
@@ -28,12 +29,20 @@ AT_ONCE = 4
 """How many summaries a process makes at once."""
 
 
+def newest_turns(records: Sequence[Record]) -> Sequence[Json]:
+    """Return the turns that no other among them follows: their conversations may want summaries."""
+    turns = [record for record in records if isinstance(record, Interaction)]
+    followed = {turn.follows for turn in turns}
+    return [{"group": t.group, "turn": t.id} for t in turns if t.id not in followed]
+
+
 @define(eq=False)
 class SummaryKeeper:
     """An `EventSink`: after a turn whose history has nearly filled the window, what is oldest in it
-    is summarized. The turn does not wait for that, and the next one sees it if it is done.
+    is summarized. The turn does not wait for that, and the next one sees it if it is done. What
+    fails is tried again later.
 
-    What fails is left to `coe records reprocess`, or to the next turn.
+    And a `SegmentJob`, which does the same for any part of the log.
     """
 
     _deployment: Deployment
@@ -42,6 +51,8 @@ class SummaryKeeper:
     """The name of the one that is asked; "" for none."""
     _limit_tokens: int
     name: str = "summaries"
+    version: str = "1"
+    derive: Callable[[Sequence[Record]], Sequence[Json]] = newest_turns
     _making: set[asyncio.Task[None]] = field(factory=set, init=False)
     _slots: asyncio.Semaphore = field(init=False)
 
@@ -71,8 +82,24 @@ class SummaryKeeper:
             try:
                 await self.ensure(application, turn)
             except Exception as error:
-                bound = logger.bind(turn=turn.id)
-                bound.opt(exception=error).error("a conversation was not summarized")
+                bound = logger.bind(turn=turn.id, error=type(error).__name__)
+                bound.warning("a conversation was not summarized; it is tried again later")
+                await self._note(application, turn, error)
+
+    async def _note(self, application: Application, turn: Interaction, error: Exception) -> None:
+        """Keep what failed, as the batch that is the turn's line."""
+        book = BatchBook(application.need(StateStore), application.need(Clock))
+        at = await self._records.pointer(turn.group, turn.id)
+        if at is not None:
+            line = Batch(segment=at.segment, start=at.offset, end=at.offset + at.length)
+            await book.fail(self.name, line, error)
+
+    async def keep(self, results: Sequence[Json]) -> None:
+        async with self._deployment.lease() as application:
+            for result in results:
+                turn = await self._records.interaction(result["group"], TurnId(result["turn"]))
+                if turn is not None:
+                    await self.ensure(application, turn)
 
     async def ensure(self, application: Application, turn: Interaction) -> int:
         """Make the summaries that the conversation through a turn lacks; returns how many. Raises
@@ -81,14 +108,11 @@ class SummaryKeeper:
         uncovered = await self._records.uncovered(turn.group, turn.id)
         if uncovered is None or not self._summarizer:
             return 0
-        window = application.settings.coe.history_messages
-        delta = next(deltas(uncovered.turns, window), None)
         made = 0
-        while delta is not None:
-            await self._make(application, turn, uncovered, delta)
+        for delta in deltas(uncovered.turns, application.settings.coe.history_messages):
+            summary = await self._make(application, turn, uncovered, delta)
+            uncovered = evolve(uncovered, extends=summary.id, summary=summary.text)
             made += 1
-            uncovered = await self._records.uncovered(turn.group, turn.id) or uncovered
-            delta = next(deltas(uncovered.turns, window), None)
         return made
 
     async def _make(
@@ -97,7 +121,7 @@ class SummaryKeeper:
         turn: Interaction,
         uncovered: Uncovered,
         turns: Sequence[TurnId],
-    ) -> None:
+    ) -> Summary:
         summarizer = self._chosen(application)
         messages = lasting(await self._records.messages(turn.group, turns))
         in_force = turn.params.get("summary_tokens")
@@ -126,6 +150,7 @@ class SummaryKeeper:
                 at=application.need(Clock).now(),
             )
             await keep(application, summary)
+        return summary
 
     def _chosen(self, application: Application) -> Summarizer:
         for summarizer in application.summarizers:

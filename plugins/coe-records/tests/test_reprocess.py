@@ -1,0 +1,424 @@
+"""Whatever fails or is killed, each batch is done, and once in effect."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, evolve, field
+from coe_records import reprocess
+from coe_records.audit import audit
+from coe_records.batch import FIRST_PAUSE, Batch, BatchBook, Done
+from coe_records.folder import DataFolder
+from coe_records.plugin import RecordsPlugin
+from coe_records.records import Records
+from coe_records.reprocess import FailedBatchesRule, Reprocessing, RetryJob, Window, alone
+from coe_records.summaries import SummaryKeeper
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from coe_core.application import Application
+from coe_core.clock import SystemClock
+from coe_core.error import Conflict
+from coe_core.identity import SessionId, TurnId
+from coe_core.lease import leased
+from coe_core.message import Json
+from coe_core.record import Interaction, Record
+from coe_core.service import Clock, Journal, StateStore
+from coe_core.testing import (
+    AlertRuleContract,
+    JobContract,
+    ManualClock,
+    MemoryStateStore,
+    SegmentJobContract,
+    scripted_application,
+)
+
+MakeTurn = Callable[..., Interaction]
+
+
+def ids(records: Sequence[Record]) -> Sequence[Json]:
+    return [record.id for record in records if isinstance(record, Interaction)]
+
+
+class Killed(BaseException):
+    """What a kill is to the code that it hits."""
+
+
+@define
+class Noting:
+    """Notes the turns; fails, or is killed, when `trouble` says so."""
+
+    trouble: Callable[[str], None] = lambda _: None
+    version: str = "1"
+    name: str = "noting"
+    derive: Any = staticmethod(ids)
+    noted: Counter[str] = field(factory=Counter)
+
+    async def keep(self, results: Sequence[Json]) -> None:
+        for result in results:
+            self.trouble(result)
+        self.noted.update(results)
+
+
+@define
+class Standing:
+    application: Application
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Application]:
+        yield self.application
+
+
+@define
+class Scene:
+    records: Records
+    turns: list[Interaction]
+    clock: ManualClock = field(factory=ManualClock)
+    store: MemoryStateStore = field(factory=MemoryStateStore)
+
+    @property
+    def book(self) -> BatchBook:
+        return BatchBook(self.store, self.clock)
+
+    async def run(self, job: Any, window: Window | None = None) -> Any:
+        work = Reprocessing(self.records, self.book, job, window=window or Window())
+        return await work.run(await work.plan(), lambda _: None)
+
+    def deployment(self, job: Any) -> Standing:
+        bare = scripted_application()
+        own = {Journal: self.records, StateStore: self.store, Clock: self.clock}
+        services = {**bare.services, **own}
+        return Standing(evolve(bare, segment_jobs=(job,), services=services))
+
+
+@pytest.fixture
+def scene(
+    folder: DataFolder, make_turn: MakeTurn, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    monkeypatch.setattr(reprocess, "BATCH_BYTES", 4000)
+
+    @asynccontextmanager
+    async def play(turns: int = 24, segment_bytes: int = 9000) -> AsyncIterator[Scene]:
+        records = Records(folder.path, SystemClock(), segment_bytes)
+        await records.open()
+        said = [make_turn(number) for number in range(turns)]
+        for turn in said:
+            await records.append(turn)
+        yield Scene(records, said)
+        await records.close()
+
+    return play
+
+
+@given(parts=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9))), size=st.integers(0, 50))
+def test_done_is_a_set_of_bytes(parts: list[tuple[int, int]], size: int) -> None:
+    done, model = Done(version="1", sha256=None), set()
+    for start, length in parts:
+        done = done.plus(start, start + length)
+        model |= set(range(start, start + length))
+    missing = [at for start, end in done.missing(size) for at in range(start, end)]
+    assert missing == [at for at in range(size) if at not in model]
+    assert all(a[1] < b[0] for a, b in zip(done.parts, done.parts[1:], strict=False))
+
+
+async def test_what_is_done_is_not_done_again(scene: Any, make_turn: MakeTurn) -> None:
+    async with scene() as play:
+        job = Noting()
+        first = await play.run(job)
+        assert (first.done, first.failed) == (first.batches, ())
+        assert first.batches > 5
+        assert job.noted == Counter(turn.id for turn in play.turns)
+        assert (await play.run(job)).batches == 0
+        late = make_turn(99)
+        await play.records.append(late)
+        assert (await play.run(job)).done == 1
+        assert job.noted == Counter([late.id, *(turn.id for turn in play.turns)])
+        await play.run(evolve(job, version="2"))
+        assert set(job.noted.values()) == {2}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32))
+def test_failures_and_kills_leave_each_turn_noted_once_in_effect(scene: Any, seed: int) -> None:
+    chance = random.Random(seed)
+
+    def trouble(_: str) -> None:
+        match chance.randrange(30):
+            case 0:
+                raise Killed
+            case 1 | 2:
+                raise LookupError("on purpose")
+
+    async def rounds() -> None:
+        async with scene(turns=12) as play:
+            job = Noting(trouble)
+            for _ in range(6):
+                with suppress(Killed):
+                    await play.run(job)
+            job.trouble = lambda _: None
+            await play.run(job)
+            wanted = {turn.id for turn in play.turns}
+            assert job.noted.keys() >= wanted
+            before = job.noted.copy()
+            assert (await play.run(job)).batches == 0
+            assert job.noted == before
+            assert await play.book.failed() == []
+
+    asyncio.run(rounds())
+
+
+async def test_window_takes_what_was_written_then(scene: Any) -> None:
+    async with scene() as play:
+        now = SystemClock().now()
+        for window in (
+            Window(until=now - timedelta(days=1)),
+            Window(since=now + timedelta(days=1)),
+            Window(since=now + timedelta(minutes=5)),
+        ):
+            assert await noted(play, window) == set()
+        hour = Window(since=now - timedelta(hours=1), until=now)
+        assert await noted(play, hour) == {turn.id for turn in play.turns}
+
+
+async def noted(play: Scene, window: Window) -> set[str]:
+    """Run a job that has done nothing yet."""
+    job = Noting()
+    await evolve(play, store=MemoryStateStore()).run(job, window)
+    return set(job.noted)
+
+
+async def test_failed_batch_is_kept_tried_again_later_each_time_and_tells(scene: Any) -> None:
+    def fail(turn_id: str) -> None:
+        if turn_id == bad:
+            raise LookupError("on purpose")
+
+    async with scene() as play:
+        bad = play.turns[5].id
+        job = Noting(fail)
+        deployment = play.deployment(job)
+        retry, rule = RetryJob(deployment, play.records), FailedBatchesRule(deployment)
+        report = await play.run(job)
+        (failed,) = report.failed
+        assert report.done == report.batches - 1
+        assert (failed.error_code, failed.attempts) == ("LookupError", 1)
+        (alert,) = await rule.evaluate(play.clock.now())
+        assert (alert.key, "on purpose" in alert.text) == ("records-failed-batches-noting", True)
+        pauses = []
+        for _ in range(4):
+            assert await retry.run() == {"tried": 0, "done": 0}
+            (failed,) = await play.book.failed()
+            pauses.append(failed.next_at - play.clock.now())
+            await play.clock.advance(pauses[-1].total_seconds())
+            assert await retry.run() == {"tried": 1, "done": 0}
+        assert pauses == [FIRST_PAUSE * 2**n for n in range(4)]
+        job.trouble = lambda _: None
+        await play.clock.advance(timedelta(days=1).total_seconds())
+        assert await retry.run() == {"tried": 1, "done": 1}
+        assert await play.book.failed() == []
+        assert await rule.evaluate(play.clock.now()) == []
+        assert job.noted == Counter(turn.id for turn in play.turns)
+
+
+async def test_two_do_not_run_one_job_at_once() -> None:
+    store, clock = MemoryStateStore(), ManualClock()
+    async with leased(store, clock, "reprocess/noting"):
+        second = asyncio.create_task(enter(store, clock))
+        await clock.advance(60)
+        with pytest.raises(Conflict, match="another process"):
+            await second
+    await enter(store, clock)
+
+
+async def enter(store: MemoryStateStore, clock: ManualClock) -> None:
+    async with alone(store, clock, "noting"):
+        pass
+
+
+async def test_failure_after_a_turn_becomes_a_batch_that_is_made_good(
+    scene: Any, make_turn: MakeTurn
+) -> None:
+    @define
+    class Moody:
+        name: str = "moody"
+        fails: bool = True
+
+        async def summarize(self, previous: Any, messages: Any, **told: Any) -> str:
+            if self.fails:
+                raise LookupError("on purpose")
+            return "short"
+
+    moody = Moody()
+    async with scene(turns=0) as play:
+        standing = play.deployment(None)
+        keeper = SummaryKeeper(standing, play.records, "moody", 100)
+        coe = evolve(standing.application.settings.coe, history_messages=8)
+        standing.application = evolve(
+            standing.application,
+            summarizers=(moody,),
+            segment_jobs=(keeper,),
+            settings=evolve(standing.application.settings, coe=coe),
+        )
+        await keeper.open()
+        follows: TurnId | None = None
+        for number in range(5):
+            if follows is not None:
+                await play.records.history("research", follows, limit=8)
+            turn = make_turn(number, follows=follows)
+            await play.records.append(turn)
+            await keeper.receive(turn)
+            follows = turn.id
+        await asyncio.gather(*keeper._making)
+        (failed,) = await play.book.failed("summaries")
+        at = await play.records.pointer("research", turn.id)
+        assert at is not None
+        assert failed.batch == Batch(segment=at.segment, start=at.offset, end=at.offset + at.length)
+        moody.fails = False
+        await play.clock.advance(FIRST_PAUSE.total_seconds())
+        retried = await RetryJob(standing, play.records).run()
+        assert retried == {"tried": 1, "done": 1}
+        history = await play.records.history("research", turn.id, limit=8)
+        assert history.summary == "short"
+        await keeper.close()
+
+
+SETTINGS = "[coe]\nhistory_messages = 8\n"
+
+
+def coe(folder: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+    """Run `coe records` as an operator does."""
+    (folder / "coe.toml").write_text(SETTINGS)
+    command = [str(Path(sys.executable).with_name("coe")), "records", *arguments]
+    told = ["--config", str(folder / "coe.toml"), "--data", str(folder)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*command, *told], **(pipes | options))
+
+
+def summaries(folder: DataFolder, tables: Any) -> dict[str, str]:
+    return {row[0]: row[8] for row in tables(folder)["conversation_summaries"]}
+
+
+def converse(folder: DataFolder, make_turn: MakeTurn, sessions: int, turns: int) -> None:
+    """Write long conversations that nobody has summarized."""
+
+    async def write() -> None:
+        records = Records(folder.path, SystemClock(), 1 << 20)
+        await records.open()
+        for session in range(sessions):
+            follows: TurnId | None = None
+            for number in range(turns):
+                turn = make_turn(number, follows=follows, session=SessionId(f"s{session}"))
+                await records.append(turn)
+                follows = turn.id
+        await records.close()
+
+    asyncio.run(write())
+
+
+@pytest.mark.parametrize(
+    ("sessions", "kills"), [(12, 2), pytest.param(200, 40, marks=pytest.mark.faults)]
+)
+def test_killed_command_goes_on_where_it_was(
+    folder: DataFolder, make_turn: MakeTurn, tables: Any, sessions: int, kills: int
+) -> None:
+    """At random moments, over and over; then every summary is there, once."""
+    converse(folder, make_turn, sessions, turns=30)
+    chance = random.Random(20261122)
+    for _ in range(kills):
+        before = len(summaries(folder, tables))
+        process = coe(folder.path, "reprocess", "--what", "summaries")
+        while process.poll() is None and len(summaries(folder, tables)) == before:
+            time.sleep(0.005)
+        time.sleep(chance.random() * 0.05)  # Not for anything: the moment is the point.
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        drop_leases(folder)
+    assert before < 14 * sessions, "it was never killed in the middle"
+    last = coe(folder.path, "reprocess", "--json")
+    output, errors = last.communicate()
+    assert last.returncode == 0, errors
+    (report,) = json.loads(output)
+    assert report["what"] == "summaries"
+    assert not report.get("failed")
+    rows = tables(folder)["conversation_summaries"]
+    assert len({(row[3], row[4]) for row in rows}) == len(rows) == 14 * sessions
+    assert audit(folder).faults == ()
+
+
+def drop_leases(folder: DataFolder) -> None:
+    """Let the dead command's lease run out, without waiting for it."""
+    import sqlite3
+
+    connection = sqlite3.connect(folder.path / "state.sqlite")
+    with suppress(sqlite3.OperationalError), connection:
+        connection.execute("DELETE FROM state WHERE key LIKE 'leases/%'")
+    connection.close()
+
+
+def test_daft_derives_what_the_local_runner_does(
+    folder: DataFolder, make_turn: MakeTurn, tables: Any
+) -> None:
+    converse(folder, make_turn, sessions=3, turns=12)
+    process = coe(folder.path, "reprocess", "--runner", "daft", "--json")
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    (report,) = json.loads(output)
+    assert report["done"] == report["batches"] > 0
+    made = summaries(folder, tables)
+    assert len(made) == 3 * 5
+
+
+def test_unknown_job_is_refused_with_those_there_are(folder: DataFolder) -> None:
+    process = coe(folder.path, "reprocess", "--what", "sumaries")
+    _, errors = process.communicate()
+    assert process.returncode != 0
+    assert "did you mean 'summaries'?" in errors
+
+
+class OnFolders:
+    @pytest.fixture(autouse=True)
+    def folders(self, new_folder: Callable[[], DataFolder]) -> None:
+        self.records = Records(new_folder().path, ManualClock(), 1 << 20)
+        self.standing = Standing(scripted_application())
+
+
+class TestSummaries(OnFolders, SegmentJobContract):
+    async def make(self) -> AsyncIterator[SummaryKeeper]:  # type: ignore[override]
+        await self.records.open()
+        yield SummaryKeeper(self.standing, self.records, "", 100)
+        await self.records.close()
+
+
+class TestRetry(OnFolders, JobContract):
+    def make(self) -> RetryJob:
+        return RetryJob(self.standing, self.records)
+
+
+class TestRule(OnFolders, AlertRuleContract):
+    async def make(self) -> FailedBatchesRule:  # type: ignore[override]
+        book = BatchBook(self.standing.application.need(StateStore), ManualClock())
+        await book.fail(
+            "noting", Batch(segment="2026-11-01/x.jsonl", start=0, end=9), LookupError("x")
+        )
+        return FailedBatchesRule(self.standing)
+
+
+async def test_plugin_contributes_them(application: Any) -> None:
+    async with application(records=RecordsPlugin) as app:
+        assert [job.name for job in app.segment_jobs] == ["summaries"]
+        assert [job.name for job in app.jobs] == ["failed-batches"]
+        assert "records-failed-batches" in [rule.name for rule in app.alert_rules]
+    async with application('[plugins.records]\nsummarizer = ""\n', records=RecordsPlugin) as app:
+        assert app.segment_jobs == ()
