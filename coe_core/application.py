@@ -94,6 +94,8 @@ class Application:
     panels: tuple[contract.Panel, ...] = ()
     holds_keys: bool = False
     """Whether the state store has keys, which a plugin in force may read or not."""
+    kept: frozenset[str] = frozenset()
+    """The plugins that this process cannot do without, and does not let be switched off."""
 
     @property
     def wants_keys(self) -> bool:

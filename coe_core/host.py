@@ -67,6 +67,8 @@ class Host:
     problems: list[PluginProblem]
     """Of discovery, and of components that did not open."""
     engine_services: dict[type[Any], Any]
+    kept: frozenset[str]
+    """The plugins that this process cannot do without: it follows no toggle that says off."""
     application: Application = field(init=False)
     _parts: Mapping[str, Part] = field(factory=dict, init=False)
     _live: dict[Application, list[Any]] = field(factory=dict, init=False)
@@ -85,8 +87,10 @@ class Host:
         data_dir: Path | None = None,
         entry_points: Sequence[EntryPoint] | None = None,
         clock: Clock | None = None,
+        kept: frozenset[str] = frozenset(),
     ) -> Self:
-        """Load the settings, compose, and open every component.
+        """Load the settings, compose, and open every component. The plugins `kept` stay on as long
+        as the host does.
 
         Raises `SettingsError`, or `StartRefused` when the data folder cannot be written or a
         required plugin has a problem.
@@ -112,6 +116,7 @@ class Host:
             installed=installed,
             problems=problems,
             engine_services=_engine_services(settings, clock, store, leases),
+            kept=kept,
         )
         leases.host = host
         try:
@@ -192,9 +197,10 @@ class Host:
         installed = dict(self.installed)
         services = self.engine_services
         unopened: list[PluginProblem] = []
+        changes = toggle.without(standing.changes, self.kept)
         while True:
             application, parts = compose(
-                toggle.with_toggles(settings, standing.changes, self.installed),
+                toggle.with_toggles(settings, changes, self.installed),
                 installed=installed,
                 engine_services=services,
                 data_dir=self.data_dir,
@@ -211,7 +217,10 @@ class Host:
                 break
         problems = (*self.problems, *unopened, *application.problems)
         application = evolve(
-            application, problems=_settled(problems, unopened), holds_keys=standing.holds_keys
+            application,
+            problems=_settled(problems, unopened),
+            holds_keys=standing.holds_keys,
+            kept=self.kept,
         )
         self._live[application] = [c for part in parts.values() for c in _components(part)]
         return application, parts

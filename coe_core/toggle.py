@@ -6,11 +6,13 @@ or false, `params/NAME` with a value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from attrs import evolve
+from loguru import logger
 
 from coe_core.application import Application
+from coe_core.error import Conflict
 from coe_core.message import Json
 from coe_core.record import StateChange
 from coe_core.service import Clock, StateStore
@@ -42,7 +44,14 @@ def operator_param(name: str) -> str:
 async def switch(application: Application, key: str, value: Json, *, actor: str) -> None:
     """Change a toggle or a parameter (None removes it), and record who did. Every server on the
     data folder follows within a second.
+
+    Raises `Conflict` for a plugin that this process cannot do without.
     """
+    if value is False and key in map(plugin_toggle, application.kept):
+        raise Conflict(
+            f"the plugin {key.removeprefix(_PLUGINS)!r} cannot be switched off over itself: stop "
+            "the server, then `coe plugins disable`"
+        )
     await application.need(StateStore).put(key, value)
     await record(application, key, value, actor)
 
@@ -53,6 +62,15 @@ async def record(application: Application, key: str, value: Json, actor: str) ->
 
     at = application.need(Clock).now()
     await keep(application, StateChange(key=key, value=value, actor=actor, at=at))
+
+
+def without(state: Mapping[str, Json], kept: Collection[str]) -> dict[str, Json]:
+    """Leave out the toggles that switch off what is to be kept."""
+    ignored = {plugin_toggle(name) for name in kept}
+    for key in ignored & state.keys():
+        if state[key] is False:
+            logger.bind(toggle=key).warning("a plugin that serves is switched off after a restart")
+    return {k: value for k, value in state.items() if value is not False or k not in ignored}
 
 
 def with_toggles(

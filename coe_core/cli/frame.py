@@ -89,11 +89,11 @@ class Frame:
         return compose_unopened(self.settings, self.data_dir)
 
     @asynccontextmanager
-    async def host(self) -> AsyncIterator[Host]:
-        """Open the deployment."""
+    async def host(self, *kept: str) -> AsyncIterator[Host]:
+        """Open the deployment; the plugins `kept` cannot be switched off while it is open."""
         from coe_core.host import Host
 
-        host = await Host.start(self.config, data_dir=self.given_data_dir)
+        host = await Host.start(self.config, data_dir=self.given_data_dir, kept=frozenset(kept))
         try:
             yield host
         finally:

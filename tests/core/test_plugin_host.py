@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from attrs import define, frozen
 
-from coe_core import Route, Service, StateStore, Turn
-from coe_core.error import SettingsError, StartRefused
+from coe_core import Route, Service, StateStore, Turn, toggle
+from coe_core.error import Conflict, SettingsError, StartRefused
 from coe_core.host import Host
 from coe_core.testing import MemoryStateStore
 from coe_core.testing.scripted import ScriptedProvider
@@ -324,6 +324,23 @@ async def test_a_plugin_s_routers_keep_its_order(start_host: StartHost) -> None:
         contributing("first", routers=[Counting("whim")]),
     )
     assert [router.name for router in host.application.routers] == ["mind", "whim", "zeal", "art"]
+
+
+async def test_what_the_process_stands_on_is_not_switched_off_under_it(
+    start_host: StartHost,
+) -> None:
+    plugins = [contributing(name, routers=[Counting(name)]) for name in ("ground", "roof")]
+    host: Host = await start_host(SETTINGS, GOOD, *plugins, kept=frozenset({"ground"}))
+    other: Host = await start_host(SETTINGS, GOOD, *plugins)
+    with pytest.raises(Conflict, match="'ground' cannot be switched off over itself"):
+        await toggle.switch(host.application, toggle.plugin_toggle("ground"), False, actor="t")
+    for name in ("ground", "roof"):
+        await other.change(toggle.plugin_toggle(name), value=False, actor="t")
+    async with asyncio.timeout(5):
+        while len(host.application.routers) == len(plugins):
+            await asyncio.sleep(0.01)
+    assert [router.name for router in host.application.routers] == ["ground"]
+    assert other.application.routers == ()
 
 
 async def test_a_component_is_switched_off_alone(start_host: StartHost) -> None:

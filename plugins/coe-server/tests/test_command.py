@@ -126,6 +126,26 @@ class TestServing:
             process.send_signal(number)
             assert await process.wait() == 0
 
+    async def test_goes_on_though_its_plugin_is_switched_off_meanwhile(
+        self, tmp_path: Path
+    ) -> None:
+        async with serving(tmp_path) as (_, url), httpx.AsyncClient(base_url=url) as client:
+            for plugin in ("server", "local"):
+                code = "from coe_core.cli import main; main()"
+                command = ("plugins", "disable", plugin, "--data", str(tmp_path / "data"))
+                switching = await asyncio.create_subprocess_exec(
+                    sys.executable, "-c", code, *command, cwd=tmp_path, stdout=PIPE
+                )
+                await ended(switching)
+                assert switching.returncode == 0
+            async with asyncio.timeout(10):
+                while '"local"' in (await client.get("/v1/models")).text:
+                    await asyncio.sleep(0.05)
+            assert (await client.get("/healthz")).status_code == 200
+        code_of_next, text = await refusal(tmp_path, "--data", str(tmp_path / "data"))
+        assert code_of_next == 2
+        assert "switched off" in only_line(text)
+
     async def test_options_come_before_the_settings(self, tmp_path: Path) -> None:
         (tmp_path / "coe.toml").write_text('[plugins.server]\nhost = "0.0.0.0"\nport = 1\n')
         async with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import click
 from attrs import evolve
@@ -12,6 +13,8 @@ from coe_core.cli import Frame, pass_frame
 from coe_server.settings import Settings
 
 CONSOLE = "/console"
+PLUGIN = "server"
+"""This one: without it nobody could switch it on again over HTTP."""
 
 
 def serve_command(settings: Settings) -> click.Command:
@@ -56,7 +59,8 @@ def run(frame: Frame, settings: Settings) -> None:
     address = _address(settings.host, listener.getsockname()[1])
 
     def work(tell: Callable[[str], None]) -> None:
-        serve(frame.host, settings, listener, lambda opened: tell(banner(opened, address)))
+        open_host = partial(frame.host, PLUGIN)
+        serve(open_host, settings, listener, lambda opened: tell(banner(opened, address)))
 
     if settings.workers == 1:
         work(click.echo)
