@@ -5,6 +5,7 @@ Nothing here knows ASGI; the server plugin does the wire.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 
 DEEPEST = 128
 """How many levels a body may nest: far above any real one, far below what recursion can bear."""
-MOST = 100_000
-"""How many lists and objects a body may hold: a million keep every other turn waiting for long."""
+ITEMS_LIMIT = 20_000
+"""How many lists and objects a body may hold: a thousand messages that call tools have 7,000."""
+VALUES_PER_ITEM = 25
+"""So many other values, numbers of tokens say, take as long to structure as one object."""
+MANY = 1_000
+"""A body with more is structured in a thread: others would wait for it for milliseconds."""
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 """A JSON string, or one without its end: were that no match, each quote in it would be tried."""
@@ -47,20 +52,31 @@ class HttpRequest:
     application: Application = field(repr=False)
     """The one in force when the request came in; held until the response has ended."""
     request_id: str
+    items_limit: int = ITEMS_LIMIT
+    """How many lists and objects the body may hold."""
+
+    async def read(self, cls: type[Any]) -> Any:
+        """Structure the body as `json` does; a large one in a thread."""
+        if _items(self.body) > MANY:
+            return await asyncio.to_thread(self.json, cls)
+        return self.json(cls)
 
     def json(self, cls: type[Any]) -> Any:
         """Structure the body, or raise `MalformedBody`, `BodyTooLarge` or, with the field's path,
         `InvalidField`.
         """
-        brackets = _brackets(self.body)
-        if brackets > MOST and _brackets(_STRING.sub(b"", self.body)) > MOST:
-            raise BodyTooLarge(f"the body holds more than {MOST} lists and objects; send less")
+        items, limit = _items(self.body), self.items_limit
+        if items > limit and _items(_STRING.sub(b"", self.body)) > limit:
+            raise BodyTooLarge(
+                f"the body holds more than {limit} lists and objects, or {VALUES_PER_ITEM} times "
+                "as many other values; send less"
+            )
         try:
             value = decode(self.body)
         except (ValueError, RecursionError) as error:
             msg = f"the body is not valid JSON in UTF-8: {error}"
             raise MalformedBody(msg) from error
-        if brackets > DEEPEST and _nests(value, DEEPEST):
+        if items > DEEPEST and _nests(value, DEEPEST):
             raise MalformedBody(f"the body nests more than {DEEPEST} levels deep")
         try:
             return structure(value, cls)
@@ -69,8 +85,9 @@ class HttpRequest:
             raise InvalidField(f"{path}: {text}" if path else text, param=path or None) from error
 
 
-def _brackets(text: bytes) -> int:
-    return text.count(b"[") + text.count(b"{")
+def _items(text: bytes) -> int:
+    """Count lists and objects, and other values for what they weigh beside them."""
+    return text.count(b"[") + text.count(b"{") + text.count(b",") // VALUES_PER_ITEM
 
 
 def _nests(value: Any, levels: int) -> bool:

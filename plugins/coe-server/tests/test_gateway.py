@@ -4,12 +4,13 @@ import asyncio
 import json
 import re
 import signal
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from attrs import define, field
+from attrs import define, field, frozen
 from coe_server.settings import Settings
 from loguru import logger
 
@@ -39,6 +40,14 @@ async def echo(request: HttpRequest) -> HttpResponse:
 
 
 ECHO = (route("POST", "/echo", echo), route("GET", "/echo/{name}", echo))
+
+
+@frozen
+class Held:
+    """A body, and the thread that structured it."""
+
+    rest: tuple[Any, ...] = ()
+    thread: int = field(factory=threading.get_ident)
 
 
 @define
@@ -197,6 +206,38 @@ class TestRefusal:
             async with asyncio.timeout(1):
                 assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
             writer.close()
+
+    @pytest.mark.parametrize(("lists", "status"), [(9, 200), (10, 413)])
+    async def test_a_body_with_too_many_lists_is_refused(
+        self, serve: Any, lists: int, status: int
+    ) -> None:
+        async def handler(request: HttpRequest) -> HttpResponse:
+            await request.read(Held)
+            return json_response({})
+
+        async with (
+            serve(route("POST", "/x", handler), settings=Settings(body_items_limit=10)) as server,
+            httpx.AsyncClient(base_url=server.url) as client,
+        ):
+            response = await client.post("/x", json={"rest": [[]] * (lists - 1)})
+        assert response.status_code == status
+
+    @pytest.mark.parametrize(("lists", "elsewhere"), [(10, False), (2000, True)])
+    async def test_a_body_for_which_others_would_wait_is_structured_elsewhere(
+        self, serve: Any, lists: int, *, elsewhere: bool
+    ) -> None:
+        threads: list[int] = []
+
+        async def handler(request: HttpRequest) -> HttpResponse:
+            threads.append((await request.read(Held)).thread)
+            return json_response({})
+
+        async with (
+            serve(route("POST", "/x", handler)) as server,
+            httpx.AsyncClient(base_url=server.url) as client,
+        ):
+            await client.post("/x", json={"rest": [[]] * lists})
+        assert (threads != [threading.get_ident()]) is elsewhere
 
     async def test_a_body_at_the_limit_is_taken(self, serve: Any) -> None:
         async with (

@@ -74,7 +74,7 @@ _REQUEST_FIELDS = tuple(attribute.name for attribute in attrs.fields(ChatRequest
 
 async def complete_chat(request: HttpRequest) -> HttpResponse:
     """Answer, streaming if the client asks for it."""
-    body: ChatBody = request.json(ChatBody)
+    body: ChatBody = await request.read(ChatBody)
     ask = Ask(
         request=body.request(),
         principal=request.principal,

@@ -61,7 +61,7 @@ class EmbeddingBody:
 
 async def create_embeddings(request: HttpRequest) -> HttpResponse:
     """Embed."""
-    body: EmbeddingBody = request.json(EmbeddingBody)
+    body: EmbeddingBody = await request.read(EmbeddingBody)
     vectors = await idempotency.embed(request, body.request())
     return HttpResponse(body=dumps(embeddings_body(body.model, vectors, body.encoding_format)))
 

@@ -122,6 +122,7 @@ class Exchange:
             principal=principal,
             application=application,
             request_id=self.request_id,
+            items_limit=settings.body_items_limit,
         )
         return request, match.route.handler
 

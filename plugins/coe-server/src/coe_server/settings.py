@@ -3,6 +3,8 @@
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, le
 
+from coe_core.http import ITEMS_LIMIT
+
 
 @frozen(kw_only=True)
 class Settings:
@@ -18,6 +20,8 @@ class Settings:
     """Names that the Host header may carry beside those of loopback, while no key exists."""
     body_limit_bytes: int = field(default=32 * 1024 * 1024, validator=ge(1))
     """A longer body is refused with 413."""
+    body_items_limit: int = field(default=ITEMS_LIMIT, validator=ge(1))
+    """A body with more lists and objects, or 25 times as many other values, is refused with 413."""
     head_limit_bytes: int = field(default=64 * 1024, validator=ge(1024))
     """A longer request line with its headers is refused with 431."""
     head_timeout_s: float = field(default=10.0, validator=gt(0))

@@ -24,7 +24,7 @@ from coe_server.wire import SSE, dumps, turn_headers
 
 async def create_response(request: HttpRequest) -> HttpResponse:
     """Answer, streaming if the client asks for it."""
-    body: ResponseRequest = request.json(ResponseRequest)
+    body: ResponseRequest = await request.read(ResponseRequest)
     events = idempotency.run(request, _ask(request, body))
     admitted = await anext(events)
     if not isinstance(admitted, Admitted):
