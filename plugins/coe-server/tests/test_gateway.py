@@ -674,6 +674,22 @@ class TestDrain:
                 await server.task
             assert (await plain).status_code == 503
 
+    async def test_a_connection_that_was_just_taken_is_answered(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("coe_server.protocol.PARTING_S", 20)
+        async with serve(*ECHO) as server:
+            server.server.config.timeout_graceful_shutdown = 20
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            await _until(lambda: server.server.server_state.connections)
+            server.stop()
+            await _until(lambda: not server.server.servers[0].is_serving())
+            writer.write(post("/echo"))
+            answer = await reader.read()
+            writer.close()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"connection: close" in answer
+
     async def test_without_requests_ends_at_once(self, serve: Any) -> None:
         async with serve(*ECHO) as server:
             server.stop()

@@ -22,6 +22,9 @@ NO_REQUEST = "this is no valid HTTP/1.1 request; the address begins with http://
 LINGER_S = 2.0
 """How long a refused client is still listened to: to close at once would take the answer away."""
 
+PARTING_S = 0.3
+"""How long a connection without a request stays open when the server ends."""
+
 
 class HeadTooLarge(InvalidRequest):
     """The request line and the headers exceed the limit."""
@@ -81,6 +84,15 @@ class Protocol(HttpToolsProtocol):
         """Stop waiting: from here on the application has its own time limit."""
         self._disarm()
         super().on_headers_complete()
+
+    def shutdown(self) -> None:
+        """Close the connection, but not in the face of a request that is under way: it is answered,
+        with a refusal.
+        """
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(PARTING_S, super().shutdown)
+        else:
+            super().shutdown()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if cycle.scope["http_version"] == "1.0":
