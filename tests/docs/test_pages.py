@@ -4,8 +4,10 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
+from coe_records.monitor import RecordsMonitor, rules
 from markdown_it import MarkdownIt
 
 from .conftest import ROOT
@@ -54,6 +56,11 @@ def test_every_page_is_linked_from_the_index() -> None:
     adrs = ROOT / "docs" / "adr"
     linked |= {(adrs / target).resolve() for target in links(adrs / "README.md")}
     assert {page for page in (ROOT / "docs").rglob("*.md") if page != index} <= linked
+
+
+def test_every_alert_about_the_records_has_a_playbook() -> None:
+    there = {path.stem for path in (ROOT / "docs" / "playbooks").glob("*.md")}
+    assert {rule.playbook for rule in rules(cast("RecordsMonitor", None))} <= there
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=name)
