@@ -38,6 +38,11 @@ class Copied:
 def back_up(folder: DataFolder, target: Path) -> Copied:
     """Copy a data folder's records and state. Raises `Conflict` unless the target is empty."""
     _make_empty(target)
+    with locked(folder.copying):
+        return _back_up(folder, target)
+
+
+def _back_up(folder: DataFolder, target: Path) -> Copied:
     with closing(database.connect(folder.database, writable=False)) as source:
         with locked(folder.lock):  # Nobody is between log and database.
             source.execute("BEGIN")

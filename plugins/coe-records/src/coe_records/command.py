@@ -11,6 +11,7 @@ import click
 from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.error import StartRefused
 from coe_records.backup_command import backup, restore
+from coe_records.compact_command import compact
 from coe_records.folder import DataFolder
 from coe_records.log_command import log
 from coe_records.reprocess_command import reprocess
@@ -20,13 +21,27 @@ from coe_records.transfer import export, import_
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+COPIES = (backup, restore)
+
+
 def records_command(settings: Settings | None = None) -> click.Group:
     """Make the command group; its commands find the settings with `pass_settings`."""
     help_text = "Look after the log of turns and its tables."
     return click.Group(
         "records",
         help=help_text,
-        commands=[verify, repair, rebuild, reprocess, log, export, import_, backup, restore],
+        commands=[
+            verify,
+            repair,
+            rebuild,
+            reprocess,
+            compact,
+            log,
+            export,
+            import_,
+            backup,
+            restore,
+        ],
         context_settings={"obj": settings},
     )
 

@@ -34,6 +34,11 @@ class DataFolder:
         return self.events / "lock"
 
     @property
+    def copying(self) -> Path:
+        """Held by a backup while it copies, and by whoever removes a file of the log."""
+        return self.events / "copying"
+
+    @property
     def writers(self) -> Path:
         """A folder for each writer that there ever was."""
         return self.events / "writers"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from hashlib import sha256
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ from attrs import frozen
 
 from coe_core.error import RecordDamaged
 from coe_core.record import Pointer
+from coe_records import compacted
 from coe_records.envelope import Damaged, Line, parse
 
 BLOCK_BYTES = 1 << 16
@@ -36,7 +38,9 @@ class Log:
 
     def segments(self) -> list[str]:
         """List the segments, by day and name."""
-        found = self.events.glob("*/interactions*.jsonl")
+        compact = self.events.glob(f"*/interactions*{compacted.SUFFIX}")
+        found = {path.with_suffix(".jsonl") for path in compact}
+        found.update(self.events.glob("*/interactions*.jsonl"))
         return sorted(path.relative_to(self.events).as_posix() for path in found)
 
     def size(self, segment: str) -> int:
@@ -44,11 +48,18 @@ class Log:
         try:
             return (self.events / segment).stat().st_size
         except FileNotFoundError:
-            return 0
+            path = self.events / segment
+            return compacted.size(path) if compacted.place(path).exists() else 0
 
     def open(self, segment: str) -> BinaryIO:
         """Open a segment, to be read anywhere."""
-        return (self.events / segment).open("rb")
+        path = self.events / segment
+        try:
+            return path.open("rb")
+        except FileNotFoundError:
+            if not compacted.place(path).exists():
+                raise
+            return BufferedReader(compacted.CompactedSegment(compacted.place(path)))
 
     def entries(self, segment: str, start: int = 0, end: int | None = None) -> Iterator[Entry]:
         """Read a segment from one offset to another, line by line."""
@@ -101,7 +112,12 @@ class Log:
 
     def raw(self, pointer: Pointer) -> bytes:
         """Read the bytes at a pointer, whatever they are."""
-        fd = os.open(self.events / pointer.segment, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(self.events / pointer.segment, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            with self.open(pointer.segment) as file:
+                file.seek(pointer.offset)
+                return file.read(pointer.length)
         try:
             return os.pread(fd, pointer.length, pointer.offset)
         finally:

@@ -198,6 +198,8 @@ def _damaged_bodies(log: Log, faults: Sequence[Fault]) -> Iterator[Pointer]:
 def _flips(log: Log, pointers: Iterable[Pointer]) -> Iterator[Flip]:
     for pointer in pointers:
         try:
+            if not (log.events / pointer.segment).exists():
+                continue  # Lost, or compacted: then Parquet's own checksums tell.
             raw = log.raw(pointer)
             bit = changed_bit(raw, pointer.sha256) if len(raw) == pointer.length else None
         except (FileNotFoundError, ValueError):
@@ -206,9 +208,14 @@ def _flips(log: Log, pointers: Iterable[Pointer]) -> Iterator[Flip]:
             yield Flip(pointer.segment, pointer.offset + bit // 8, 1 << bit % 8)
 
 
+def _in_lines(log: Log) -> Iterator[str]:
+    """Yield the segments that are not compacted: in those no bit can be turned."""
+    yield from (segment for segment in log.segments() if (log.events / segment).exists())
+
+
 def _header_flips(log: Log, marks: Mapping[str, Mark], faults: Sequence[Fault]) -> Iterator[Flip]:
     named = {fault.where.removeprefix("segments:").partition(":")[0] for fault in faults}
-    for segment, bit in changed_bits(log, marks, sorted(named & {*log.segments()})):
+    for segment, bit in changed_bits(log, marks, sorted(named & {*_in_lines(log)})):
         yield Flip(segment, bit // 8, 1 << bit % 8)
 
 

@@ -1,0 +1,44 @@
+"""`coe records compact`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from coe_core.cli import Frame, echo_json, pass_frame
+from coe_core.error import StartRefused
+from coe_records.folder import DataFolder
+
+
+@click.command("compact")
+@click.option("--undo", is_flag=True, help="Make the segments again as they were.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_frame
+@click.pass_context
+def compact(context: click.Context, frame: Frame, *, undo: bool, as_json: bool) -> None:
+    """Compact sealed segments of the log to Parquet, line for line as they are.
+
+    All other commands, and the server, read them as before; the server may be running. It needs
+    `coe-records[parquet]`. Exits with 1 when a segment had to be left as it is.
+    """
+    from coe_records.compaction import Compaction
+
+    folder = DataFolder(frame.data_dir)
+    if not folder.events.is_dir():
+        raise StartRefused(f"there is no log in {folder.path}; name the folder with --data")
+    work = Compaction(folder)
+    with click.progressbar(length=len(work.sealed()), file=sys.stderr) as bar:
+        result = (work.undo if undo else work.compact)(bar.update)
+    if as_json:
+        echo_json(result)
+    else:
+        for each in result.left:
+            click.echo(f"left as it is: {each}")
+        before_mb, after_mb = result.before_bytes / 1e6, result.after_bytes / 1e6
+        ratio = result.before_bytes / max(1, result.after_bytes)
+        click.echo(
+            f"{result.segments} segments, {before_mb:.1f} MB before, {after_mb:.1f} MB after, "
+            f"{ratio:.1f} to 1"
+        )
+    context.exit(1 if result.left else 0)
