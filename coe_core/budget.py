@@ -87,10 +87,9 @@ class BudgetBook:
             return Reservation(budget, None, amount_usd)
         key = self._key(budget.group)
         lease = self._leases.setdefault(key, Lease())
-        if lease.free < amount_usd or self.clock.now() >= lease.renew_at:
-            async with lease.lock:
-                if lease.free < amount_usd or self.clock.now() >= lease.renew_at:
-                    await self._renew(key, lease, budget, amount_usd)
+        while self._is_short(lease, amount_usd):
+            # To the end, though the client leaves: a write that nobody books would be made twice.
+            await asyncio.shield(self._ready(key, lease, budget, amount_usd))
         lease.reserved += amount_usd
         return Reservation(budget, lease, amount_usd)
 
@@ -109,6 +108,14 @@ class BudgetBook:
 
     def _key(self, group: str) -> str:
         return f"budgets/{group}/{self.clock.now():%Y-%m}"
+
+    def _is_short(self, lease: Lease, amount: Decimal) -> bool:
+        return lease.free < amount or self.clock.now() >= lease.renew_at
+
+    async def _ready(self, key: str, lease: Lease, budget: Budget, amount: Decimal) -> None:
+        async with lease.lock:
+            if self._is_short(lease, amount):
+                await self._renew(key, lease, budget, amount)
 
     async def _renew(self, key: str, lease: Lease, budget: Budget, amount: Decimal) -> None:
         """Renew until the amount is free; others may reserve from the lease meanwhile."""

@@ -154,7 +154,11 @@ class Host:
         return self.application
 
     async def change(self, key: str, value: Json, *, actor: str) -> None:
-        """Change a toggle or an operator's parameter (None removes it), and record the change."""
+        """Change a toggle or an operator's parameter (None removes it), and record the change.
+
+        Raises `Conflict` for a required plugin that is to be switched off.
+        """
+        toggle.check(self.settings, key, value)
         async with self.lease() as before:
             await before.need(StateStore).put(key, value)
             await self._adopt(self.settings)
@@ -197,7 +201,8 @@ class Host:
         installed = dict(self.installed)
         services = self.engine_services
         unopened: list[PluginProblem] = []
-        changes = toggle.without(standing.changes, self.kept)
+        kept = self.kept.union(settings.coe.required_plugins)
+        changes = toggle.without(standing.changes, kept)
         while True:
             application, parts = compose(
                 toggle.with_toggles(settings, changes, self.installed),
@@ -220,7 +225,7 @@ class Host:
             application,
             problems=_settled(problems, unopened),
             holds_keys=standing.holds_keys,
-            kept=self.kept,
+            kept=kept,
         )
         self._live[application] = [c for part in parts.values() for c in _components(part)]
         return application, parts

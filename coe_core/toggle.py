@@ -45,8 +45,9 @@ async def switch(application: Application, key: str, value: Json, *, actor: str)
     """Change a toggle or a parameter (None removes it), and record who did. Every server on the
     data folder follows within a second.
 
-    Raises `Conflict` for a plugin that this process cannot do without.
+    Raises `Conflict` for a plugin that is required, or that this process cannot do without.
     """
+    check(application.settings, key, value)
     if value is False and key in map(plugin_toggle, application.kept):
         raise Conflict(
             f"the plugin {key.removeprefix(_PLUGINS)!r} cannot be switched off over itself: stop "
@@ -54,6 +55,15 @@ async def switch(application: Application, key: str, value: Json, *, actor: str)
         )
     await application.need(StateStore).put(key, value)
     await record(application, key, value, actor)
+
+
+def check(settings: Settings, key: str, value: Json) -> None:
+    """Raise `Conflict` where a plugin that `[coe] required_plugins` names is switched off."""
+    if value is False and key in map(plugin_toggle, settings.coe.required_plugins):
+        raise Conflict(
+            f"the plugin {key.removeprefix(_PLUGINS)!r} is required: take it out of [coe] "
+            "required_plugins first"
+        )
 
 
 async def record(application: Application, key: str, value: Json, actor: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from coe_core.budget import LEASE_TIME, BudgetBook, Reservation
 from coe_core.error import BudgetExceeded
 from coe_core.model import Price, Usage
+from coe_core.service import Versioned
 from coe_core.testing.memory import MemoryStateStore
 
 from .conftest import SetClock
@@ -126,6 +128,39 @@ async def test_a_closed_book_gives_its_lease_back() -> None:
     (await book.budget("team", LIMIT).reserve(Decimal(6))).settle(Decimal(1))
     await book.close()
     await BudgetBook(store, clock).budget("team", LIMIT).reserve(Decimal(9))
+
+
+class SlowStore(MemoryStateStore):
+    """Has written, and takes its time to say so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wrote, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.goes_on.set()
+
+    async def put(self, key: str, value: Any, *, expect: int | None = None) -> Versioned:
+        written = await super().put(key, value, expect=expect)
+        self.wrote.set()
+        await self.goes_on.wait()
+        return written
+
+
+async def test_what_was_spent_is_written_once_though_a_client_leaves_meanwhile() -> None:
+    store, clock = SlowStore(), SetClock()
+    book = BudgetBook(store, clock)
+    budget = book.budget("team", LIMIT)
+    (await budget.reserve(Decimal(1))).settle(Decimal(1))
+    clock.at += LEASE_TIME / 2
+    store.wrote.clear()
+    store.goes_on.clear()
+    leaving = asyncio.create_task(budget.reserve(Decimal(1)))
+    await store.wrote.wait()
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    store.goes_on.set()
+    (await budget.reserve(Decimal(2))).settle(Decimal(2))
+    await book.close()
+    assert await BudgetBook(store, clock).spent_usd("team") == 3
 
 
 async def test_a_new_month_is_a_new_budget() -> None:

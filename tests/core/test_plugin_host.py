@@ -15,6 +15,7 @@ from coe_core.error import Conflict, SettingsError, StartRefused
 from coe_core.host import Host
 from coe_core.testing import MemoryStateStore
 from coe_core.testing.scripted import ScriptedProvider
+from coe_core.toggle import plugin_toggle, switch
 
 from .conftest import Given, StartHost, contributing
 
@@ -341,6 +342,24 @@ async def test_what_the_process_stands_on_is_not_switched_off_under_it(
             await asyncio.sleep(0.01)
     assert [router.name for router in host.application.routers] == ["ground"]
     assert other.application.routers == ()
+
+
+async def test_a_required_plugin_is_not_switched_off(start_host: StartHost) -> None:
+    settings = f'[coe]\nrequired_plugins = ["needed"]\n{SETTINGS}'
+    plugins = GOOD, contributing("needed", routers=[Counting("needed")])
+    off = {"key": plugin_toggle("needed"), "value": False, "actor": "tester"}
+    host: Host = await start_host(settings, *plugins)
+    with pytest.raises(Conflict, match="required_plugins"):
+        await host.change(**off)
+    with pytest.raises(Conflict, match="required_plugins"):
+        await switch(host.application, **off)
+    await host.close()
+    earlier: Host = await start_host(SETTINGS, *plugins)
+    await earlier.change(**off)
+    assert not earlier.application.routers
+    await earlier.close()
+    later: Host = await start_host(settings, *plugins)
+    assert later.application.routers
 
 
 async def test_a_component_is_switched_off_alone(start_host: StartHost) -> None:
