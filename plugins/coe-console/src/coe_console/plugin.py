@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
 
-from coe_console.console import Console
 from coe_core.compose import Context
 from coe_core.hookspec import hookimpl
 from coe_core.http import HttpRoute
@@ -35,4 +34,6 @@ class ConsolePlugin:
 
     @hookimpl
     def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:
+        from coe_console.console import Console
+
         return Console(self.settings.language, ZoneInfo(self.settings.zone)).routes()

@@ -9,10 +9,6 @@ from attrs import frozen
 
 from coe_core.contract import Check, ModelProvider
 from coe_core.hookspec import hookimpl
-from coe_models_litellm.library import refuse_bad_release
-from coe_models_litellm.provider import LiteLLMProvider
-from coe_models_litellm.release import ReleaseCheck
-from coe_models_litellm.startup import StartupCheck
 
 if TYPE_CHECKING:
     from coe_core.compose import Context
@@ -31,9 +27,15 @@ class LiteLLMPlugin:
 
     @hookimpl
     def coe_model_providers(self, ctx: Context) -> Sequence[ModelProvider]:
+        from coe_models_litellm.library import refuse_bad_release
+        from coe_models_litellm.provider import LiteLLMProvider
+
         refuse_bad_release()
         return [LiteLLMProvider()]
 
     @hookimpl
     def coe_checks(self, ctx: Context) -> Sequence[Check]:
+        from coe_models_litellm.release import ReleaseCheck
+        from coe_models_litellm.startup import StartupCheck
+
         return [ReleaseCheck(), StartupCheck()]

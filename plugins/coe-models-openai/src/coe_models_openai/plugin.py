@@ -9,7 +9,6 @@ from attrs import frozen
 
 from coe_core.contract import ModelProvider
 from coe_core.hookspec import hookimpl
-from coe_models_openai.provider import OpenAIProvider
 
 if TYPE_CHECKING:
     from coe_core.compose import Context
@@ -28,4 +27,6 @@ class OpenAIPlugin:
 
     @hookimpl
     def coe_model_providers(self, ctx: Context) -> Sequence[ModelProvider]:
+        from coe_models_openai.provider import OpenAIProvider
+
         return [OpenAIProvider()]
