@@ -14,6 +14,7 @@ from coe_records.folder import DataFolder
 from coe_records.plugin import RecordsPlugin
 from coe_records.rebuild import rebuild
 from coe_records.records import Records
+from coe_records.repair import repair
 from coe_records.settings import Settings
 from coe_records.summaries import SummaryKeeper
 from coe_records.summarizer import EmptySummary, ModelSummarizer
@@ -253,6 +254,33 @@ async def test_model_s_summaries_are_paid_and_recorded(
     (made,) = rows(tables, folder)
     paid = [row for row in rows(tables, folder, "attempts") if row[3] == "summary"]
     assert [(row[0], row[2]) for row in paid] == [(made[9], "research")]
+
+
+async def test_lost_summary_and_its_cost_are_restored_from_the_database(
+    scene: Any, folder: DataFolder, tables: Tables
+) -> None:
+    """No model would say the same again."""
+    model = ModelSummarizer("scripted", ModelCaller(SystemClock()))
+    async with scene(model) as play:
+        await play.converse(6)
+    before = tables(folder)
+    for row in (*before["conversation_summaries"], *before["attempts"]):
+        if row[3] == "summary" or len(row) == len(before["conversation_summaries"][0]):
+            overwrite(folder, *row[-4:-1])
+    assert audit(folder).faults != ()
+    repaired = repair(folder, SystemClock(), dry_run=False, segment_bytes=1 << 20)
+    assert repaired.left == ()
+    after = tables(folder)
+    for name in ("conversation_summaries", "attempts"):
+        assert [row[:-4] for row in after[name]] == [row[:-4] for row in before[name]]
+    rebuild(folder)
+    assert tables(folder)["conversation_summaries"] == after["conversation_summaries"]
+
+
+def overwrite(folder: DataFolder, segment: str, offset: int, length: int) -> None:
+    with (folder.events / segment).open("r+b") as file:
+        file.seek(offset)
+        file.write(b"x" * (length - 1))
 
 
 class TestExtractive(SummarizerContract):

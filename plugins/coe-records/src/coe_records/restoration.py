@@ -16,23 +16,31 @@ from coe_core.record import Pointer
 _AT = " AND segment = ? AND offset_bytes = ? AND length_bytes = ? AND sha256 = ?"
 _TURN = "SELECT * FROM interactions WHERE id = ?" + _AT  # noqa: S608
 _FEEDBACK = "SELECT * FROM feedback WHERE id = ?" + _AT  # noqa: S608
-_SETTLED = (
-    "SELECT * FROM attempts WHERE error_code = 'process_died' AND owner_id = ?" + _AT  # noqa: S608
-)
+_SUMMARY = "SELECT * FROM conversation_summaries WHERE id = ?" + _AT  # noqa: S608
+_TRIED = "SELECT * FROM attempts WHERE owner_id = ?" + _AT  # noqa: S608
+
+DIED = "process_died"
+"""The error code of an attempt that a settlement has booked."""
 
 
 def bodies_at(
     connection: sqlite3.Connection, owner: str, lost: Pointer
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the kind and the body of what was at a pointer: a turn, feedback or a settlement."""
+    """Yield the kind and the body of what was at a pointer."""
     place = (owner, lost.segment, lost.offset, lost.length, lost.sha256)
     turns = _select(connection, _TURN, *place)
     for row in turns:
         yield "interaction", _interaction(connection, row)
     for row in _select(connection, _FEEDBACK, *place):
         yield "feedback", _feedback(row)
-    for row in [] if turns else _select(connection, _SETTLED, *place):
-        yield "settlement", {"intent": _intent(row)}
+    for row in _select(connection, _SUMMARY, *place):
+        yield "summary", _summary(row)
+    tried = [] if turns else _select(connection, _TRIED, *place)
+    for row in tried:
+        if row["error_code"] == DIED:
+            yield "settlement", {"intent": _intent(row)}
+    if paid := [row for row in tried if row["error_code"] != DIED]:
+        yield "job", _job(paid)
 
 
 def _select(connection: sqlite3.Connection, query: str, *values: Any) -> list[dict[str, Any]]:
@@ -103,6 +111,28 @@ def _feedback(row: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("id", "turn_id", "rating", "label", "route", "actor", "at")
     own = {name: row[name] for name in kept}
     return _present({**own, "group": row["group_name"], "text": row["content"]})
+
+
+def _summary(row: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("id", "first_turn", "last_turn", "messages", "extends", "summarizer", "job_id", "at")
+    named = {"group": "group_name", "session": "session_id", "text": "content"}
+    own = {name: row[name] for name in kept}
+    return _present(own | {name: row[column] for name, column in named.items()})
+
+
+def _job(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put a job's run together from its calls: which job it was, no table tells."""
+    attempts = sorted(rows, key=lambda row: (row["started_at"], row["id"]))
+    went_well = all(row["outcome"] == "ok" for row in attempts)
+    return {
+        "id": attempts[0]["owner_id"],
+        "job": "restored",
+        "group": attempts[0]["group_name"],
+        "started_at": attempts[0]["started_at"],
+        "ended_at": attempts[-1]["started_at"],
+        "attempts": [_attempt(row) for row in attempts],
+        "outcome": "ok" if went_well else "failed",
+    }
 
 
 def _intent(row: Mapping[str, Any]) -> dict[str, Any]:
