@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import attrs
 from attrs import field, frozen
@@ -345,6 +345,7 @@ def _table(cls: type[T], table: Any, path: str, origins: Mapping[str, str]) -> T
         values[rest] = unknown
     else:
         errors = [_unknown_key(path, name, own, origins) for name in unknown]
+    errors += _unknown_below(cls, values, path, origins)
     try:
         structured = converter.structure(values, cls)
     except Exception as error:
@@ -353,6 +354,39 @@ def _table(cls: type[T], table: Any, path: str, origins: Mapping[str, str]) -> T
     if errors:
         raise SettingsError.together(errors)
     return structured
+
+
+def _unknown_below(
+    cls: type[Any], values: Mapping[str, Any], path: str, origins: Mapping[str, str]
+) -> list[SettingsError]:
+    """Find the unknown keys of the tables within a table, which structuring would pass over."""
+    found: list[SettingsError] = []
+    for attribute in attrs.fields(cls):
+        inner = next((kind for kind in _kinds(attribute.type) if attrs.has(kind)), None)
+        if inner is None or attribute.name not in values:
+            continue
+        own = [f.name for f in attrs.fields(attrs.resolve_types(inner))]
+        for at, table in _tables_in(values[attribute.name], own, f"{path}.{attribute.name}"):
+            found += [_unknown_key(at, key, own, origins) for key in table if key not in own]
+            known = {key: value for key, value in table.items() if key in own}
+            found += _unknown_below(inner, known, at, origins)
+    return found
+
+
+def _kinds(kind: Any) -> list[Any]:
+    """Take a type apart: `Mapping[str, Route]` is made of three."""
+    return [kind, *(inner for part in get_args(kind) for inner in _kinds(part))]
+
+
+def _tables_in(value: Any, own: list[str], path: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """List the tables of one class in a value: itself, its items, or what it has by name."""
+    if isinstance(value, list):
+        return [(path, item) for item in value if isinstance(item, dict)]
+    if not isinstance(value, dict):
+        return []
+    inner: list[tuple[str, Mapping[str, Any]]]
+    inner = [(f"{path}.{name}", item) for name, item in value.items() if isinstance(item, dict)]
+    return inner if len(inner) == len(value) and not value.keys() & set(own) else [(path, value)]
 
 
 def _unknown_key(path: str, name: str, own: list[str], origins: Mapping[str, str]) -> SettingsError:

@@ -20,17 +20,21 @@ from coe_routing.lexicon import Lexicon
 
 SHARPNESS = 3.0
 """How quickly likeness fades with distance."""
-LETTERS = 0.2
+LETTERS = 0.25
 """How much the cosine of the letters weighs, that of the embeddings together being 1."""
 RIDGE = 0.05
 """How far the fit may miss an example that counts whole."""
-STRANGERS = 0.25
+STRANGERS = 0.5
 """How many requests out of scope are expected for each one in scope."""
-USUAL_SCOPE, USUAL_CERTAINTY = (12.0, -4.0), (8.0, -0.5)
+USUAL_SCOPE, USUAL_CERTAINTY = (3.0, 0.0), (8.0, -0.5)
 """What calibration comes to on sets with many examples, slope and offset: few say little."""
-PULL = 0.1
+PULL = 0.3
 """How strongly calibration is drawn to that."""
-NEWTON_STEPS = 25
+LEAST = 0.2
+"""A fit whose slope is less than this share of the usual one is not believed."""
+NARROWEST = 0.02
+"""The least distance at which requests in and out of scope are told apart."""
+NEWTON_STEPS, LONGEST_STEP = 40, 1.0
 NOTHING = -1
 """The label of an example that belongs to no route."""
 
@@ -88,7 +92,9 @@ class View:
 
     def similarity(self, vectors: Array) -> Array:
         """Return the cosine of each vector with each example."""
-        likeness: Array = _unit(vectors - self.mean) @ self.rows.T
+        units = _unit(vectors - self.mean)
+        # One request at a time is the common case, and a matrix times a vector then twice as fast.
+        likeness: Array = (self.rows @ units[0])[None] if len(units) == 1 else units @ self.rows.T
         return likeness
 
 
@@ -146,8 +152,8 @@ class Classifier:
         """
         import numpy as np
 
-        kernel = self.kernel_of([text], [vector[None] for vector in vectors])
-        scores = kernel @ self.weights + np.float32(1 / (self.labels + 1))
+        (kernel,) = self.kernel_of([text], [vector[None] for vector in vectors])
+        scores = (kernel @ self.weights)[None] + np.float32(1 / (self.labels + 1))
         if allowed is not None:
             scores = np.where(allowed[None], scores, np.float32(-1))
         scope, certainty = (
@@ -223,14 +229,20 @@ def _calibrate(left_out: Array, class_left_out: Array, label: Array) -> tuple[Ar
 
     known = label != NOTHING
     inside, outside = left_out[known], np.vstack([class_left_out[known], left_out[~known]])
-    height = _presence(np.vstack([inside, outside]))
+    heights = _presence(np.vstack([inside, outside]))
     scope = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
     share = np.where(scope == 1, 1.0, STRANGERS * len(inside) / max(1, len(outside)))
+    # How far the two lie apart depends on how many routes and examples there are: in units of that
+    # distance what is usual can be said.
+    high, low = (heights[scope == side, 0].mean() for side in (1, 0))
+    middle, unit = (high + low) / 2, max((high - low) / 2, NARROWEST)
+    scaled = np.stack([(heights[:, 0] - middle) / unit, heights[:, 1]], axis=1)
+    slope, offset = _logistic(scaled, scope, share, np.array(USUAL_SCOPE))
     right = (inside.argmax(axis=1) == label[known]).astype(np.float64)
-    certain = _distance(inside)
+    usual = np.array(USUAL_CERTAINTY)
     return (
-        _logistic(height, scope, share, np.array(USUAL_SCOPE)),
-        _logistic(certain, right, np.ones(len(right)), np.array(USUAL_CERTAINTY)),
+        np.array([slope / unit, offset - slope * middle / unit]),
+        _logistic(_distance(inside), right, np.ones(len(right)), usual),
     )
 
 
@@ -243,8 +255,11 @@ def _logistic(features: Array, targets: Array, share: Array, usual: Array) -> Ar
         likely = _risen(features @ found)
         slope = features.T @ (share * (targets - likely)) - PULL * (found - usual)
         bend = (features * (share * likely * (1 - likely))[:, None]).T @ features
-        found = found + np.linalg.solve(bend + PULL * np.eye(len(found)), slope)
-    return found
+        step = np.linalg.solve(bend + PULL * np.eye(len(found)), slope)
+        # Where the curve is flat, Newton's step would lead far beyond the best point.
+        found = found + step / max(1.0, float(np.abs(step).max()) / LONGEST_STEP)
+    # Where examples have nothing in common, a fit may say that likeness speaks against a route.
+    return found if found[0] >= LEAST * usual[0] else usual
 
 
 def _risen(logits: Array) -> Array:

@@ -12,6 +12,19 @@ from coe_core.parameter import parameter
 from coe_core.settings import nearest
 from coe_routing.rule import RuleTable
 
+SMALL_TALK = (
+    "hello there",
+    "tell me a joke",
+    "what is the weather like today",
+    "who won the match last night",
+    "what should I cook tonight",
+    "안녕하세요 반가워요",
+    "농담 하나 해 줘",
+    "오늘 날씨 어때",
+    "어제 경기 누가 이겼어",
+    "저녁에 뭐 먹지",
+)
+"""What no route is for unless the settings say otherwise."""
 SHARE = and_(ge(0.0), le(1.0))
 
 
@@ -83,8 +96,10 @@ class Settings:
     """A TOML file with more of them, as tables `[NAME]`; read at the start."""
     rules: tuple[RuleTable, ...] = ()
     """Rules, tried in order; each a table `[[plugins.routing.rules]]`."""
-    out_of_scope: tuple[str, ...] = ()
-    """Requests that belong to no route: they teach the semantic router to abstain."""
+    out_of_scope: tuple[str, ...] = SMALL_TALK
+    """Requests that belong to no route: they teach the semantic router to abstain. Written, they
+    replace the small talk that stands here.
+    """
     unsure: Literal["default", "clarify"] = "default"
     """What follows when the semantic router is not sure: it leaves the decision to the others, or
     asks the user which of the likeliest routes is meant.

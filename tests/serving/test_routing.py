@@ -1,0 +1,112 @@
+"""A request to `auto` is understood by the bundled embedder, and answered by its route's model."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from coe_models_local.plugin import LocalPlugin
+from coe_models_openai.plugin import OpenAIPlugin
+from coe_records.plugin import RecordsPlugin
+from coe_routing.plugin import RoutingPlugin
+from coe_server.plugin import ServerPlugin
+
+from coe_core.service import RecordReader
+from coe_core.testing import deployment
+from coe_core.testing.upstream import Upstream
+
+from .test_turns import serving
+
+ROUTES = """
+[routing]
+default = "plain"
+
+[plugins.routing.routes.refunds]
+description = "Customers who want their money back"
+examples = ["I want a refund for my order", "how long does a refund take", "refund to my card",
+    "주문 환불해 주세요", "환불은 얼마나 걸리나요", "카드로 환불해 주세요"]
+model = "careful"
+tools = []
+
+[plugins.routing.routes.code]
+description = "Writing and fixing program code"
+examples = ["write a python function", "why does this code crash", "fix the bug in my script",
+    "파이썬 함수 짜 줘", "이 코드 왜 에러 나요", "스크립트 버그 고쳐 줘"]
+model = "clever"
+
+[[plugins.routing.rules]]
+name = "pictures"
+modalities = ["image"]
+model = "seeing"
+"""
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with Upstream() as upstream, contextlib.AsyncExitStack() as stack:
+        aliases = ("plain", "careful", "clever", "seeing")
+        models = "".join(
+            f'[models.{alias}]\nprovider = "openai"\nmodel = "{alias}"\n'
+            f'base_url = "{upstream.url}"\n'
+            for alias in aliases
+        )
+        plugins = {
+            "server": ServerPlugin,
+            "openai": OpenAIPlugin,
+            "local": LocalPlugin,
+            "records": RecordsPlugin,
+            "routing": RoutingPlugin,
+        }
+        host = await stack.enter_async_context(deployment(models + ROUTES, plugins=plugins))
+        assert host.application.problems == ()
+        url = await stack.enter_async_context(serving(host))
+        http = httpx.AsyncClient(base_url=url, timeout=60)
+        yield await stack.enter_async_context(http)
+        reader = host.application.need(RecordReader)
+        routes = [turn.route async for turn in reader.interactions("default")]
+        assert all(route is not None and route.reason for route in routes)
+
+
+async def answered_by(client: httpx.AsyncClient, content: object, **headers: str) -> str:
+    body = {"model": "auto", "messages": [{"role": "user", "content": content}]}
+    response = await client.post("chat/completions", json=body, headers=headers)
+    assert response.status_code == 200, response.text
+    return str(response.json()["model"])
+
+
+async def test_the_meaning_of_a_request_decides(client: httpx.AsyncClient) -> None:
+    assert await answered_by(client, "can I get a refund for order 1182?") == "careful"
+    assert await answered_by(client, "지난주 주문 환불받고 싶은데요") == "careful"
+    assert await answered_by(client, "파이썬 코드에서 에러가 나는데 고쳐 줘") == "clever"
+    assert await answered_by(client, "fix this python bug please") == "clever"
+    assert await answered_by(client, "오늘 부산 날씨 어때?") == "plain"
+    assert await answered_by(client, "who painted the Night Watch") == "plain"
+
+
+async def test_the_client_s_word_and_the_rules_go_before_the_meaning(
+    client: httpx.AsyncClient,
+) -> None:
+    text = "can I get a refund?"
+    image = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": "data:,x"}}]
+    assert await answered_by(client, image) == "seeing"
+    assert await answered_by(client, image, **{"x-coe-route": "code"}) == "clever"
+
+
+async def test_it_is_explained_and_learnt_from(client: httpx.AsyncClient) -> None:
+    odd = "quokka marmalade zanzibar"
+    root = str(client.base_url).removesuffix("/v1/")
+
+    async def explained() -> dict[str, object]:
+        response = await client.post(f"{root}/coe/v1/routes/explain", json={"text": odd})
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    before = await explained()
+    assert (before["target"], before["router"]) == ("plain", "default")
+    body = {"model": "auto", "messages": [{"role": "user", "content": odd}]}
+    turn = (await client.post("chat/completions", json=body)).json()["id"]
+    feedback = {"turn_id": turn, "route": "refunds"}
+    assert (await client.post(f"{root}/coe/v1/feedback", json=feedback)).status_code == 201
+    after = await explained()
+    assert (after["target"], after["route"], after["router"]) == ("careful", "refunds", "semantic")
+    assert after["tools"] == []
