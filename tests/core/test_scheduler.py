@@ -10,11 +10,12 @@ import pytest
 from attrs import define, evolve, field
 
 from coe_core.application import Application
+from coe_core.hookspec import hookimpl
 from coe_core.lease import LEASE_TIME, leased
 from coe_core.message import Json
 from coe_core.scheduler import JobScheduler
 from coe_core.service import StateStore
-from coe_core.testing import ManualClock, MemoryStateStore
+from coe_core.testing import ManualClock, MemoryStateStore, deployment
 from coe_core.testing.turn import scripted_application
 
 SOON = 5.0
@@ -180,3 +181,23 @@ async def test_lease_is_one_holder_s(workers: Workers) -> None:
         assert (first, second) == (True, False)
     async with leased(workers.store, workers.clock, "x") as third:
         assert third
+
+
+@define
+class JobPlugin:
+    @hookimpl
+    def coe_jobs(self, ctx: Any) -> list[Counting]:
+        return [JOB]
+
+
+JOB = Counting(every=timedelta(minutes=1))
+
+
+async def test_deployment_runs_its_jobs_where_it_is_at_work() -> None:
+    JOB.gate.set()
+    async with deployment(plugins={"counting": JobPlugin}) as host:
+        assert JOB.began == 0, "a command that opens the deployment runs no jobs"
+        await host.work()
+        async with asyncio.timeout(SOON):
+            while not JOB.ended:
+                await asyncio.sleep(0.01)

@@ -21,12 +21,17 @@ from coe_records.summarizer import EmptySummary, ModelSummarizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coe_core.access import LOCAL
+from coe_core.admission import Ask
 from coe_core.application import Application
 from coe_core.caller import ModelCaller, estimate_tokens
 from coe_core.clock import SystemClock
-from coe_core.identity import TurnId
+from coe_core.engine import run
+from coe_core.hookspec import hookimpl
+from coe_core.identity import SessionId, TurnId
 from coe_core.message import Message, assistant, user
 from coe_core.record import Interaction, ParameterValue
+from coe_core.request import ChatRequest
 from coe_core.service import Journal, SessionStore
 from coe_core.settings import CoeTable
 from coe_core.settings import Settings as Deployed
@@ -35,6 +40,7 @@ from coe_core.testing import (
     ManualClock,
     ScriptedProvider,
     SummarizerContract,
+    deployment,
     scripted_application,
 )
 from coe_core.testing import make_turn as make_parent
@@ -281,6 +287,36 @@ def overwrite(folder: DataFolder, segment: str, offset: int, length: int) -> Non
     with (folder.events / segment).open("r+b") as file:
         file.seek(offset)
         file.write(b"x" * (length - 1))
+
+
+@define
+class ScriptedPlugin:
+    @hookimpl
+    def coe_model_providers(self, ctx: Any) -> list[ScriptedProvider]:
+        return [PROVIDER]
+
+
+PROVIDER = ScriptedProvider()
+
+
+async def test_engine_s_next_turn_is_told_the_summary(folder: DataFolder) -> None:
+    """All parts as they are deployed, from the request to what the model is sent."""
+    text = '[coe]\nhistory_messages = 8\n[routing]\ndefault = "scripted"\n'
+    plugins = {"records": RecordsPlugin, "scripted": ScriptedPlugin}
+    async with deployment(text, plugins=plugins, data_dir=folder.path) as host:
+        (keeper,) = host.application.event_sinks
+        assert isinstance(keeper, SummaryKeeper)
+        for number in range(8):
+            said = (user(f"My order {4700 + number} is late."),)
+            request = ChatRequest(model="auto", messages=said)
+            ask = Ask(request=request, principal=LOCAL, session_id=SessionId("orders"))
+            async for _ in run(host.application, ask):
+                pass
+            await asyncio.gather(*keeper._making)
+    told = [message.text for message in PROVIDER.requests[-1].messages]
+    assert told[0].startswith("Summary of the conversation so far:\nuser: My order 4700")
+    assert len(told) <= 8
+    assert audit(folder).faults == ()
 
 
 class TestExtractive(SummarizerContract):
