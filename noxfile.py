@@ -246,9 +246,16 @@ def package(session: nox.Session) -> None:
         uv(session, *install, wheel, core)
         session.run(clean / BIN / "python", "-I", "-c", load)
         uv(session, *install, f"coe-core[testing] @ {core.as_uri()}", "--group", "dev")
+        if folder != ROOT and (extras := optional(folder)):
+            uv(session, *install, f"{name}[{','.join(extras)}] @ {wheel.as_uri()}")
         suite = ROOT / "tests" / "core" if folder == ROOT else folder / "tests"
         session.run(clean / BIN / "pytest", suite, *session.posargs)
     run(session, "pytest", "-m", "network", *session.posargs)
+
+
+def optional(folder: Path) -> list[str]:
+    """Name a member's extras, which its suite tests too."""
+    return sorted(project(folder).get("optional-dependencies", {}))
 
 
 @nox.session
