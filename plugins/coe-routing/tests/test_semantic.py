@@ -12,6 +12,7 @@ from attrs import evolve
 from coe_routing.clarification import ClarifyAgent, titles
 from coe_routing.embedding import clipped
 from coe_routing.explicit import ExplicitRouter
+from coe_routing.learnt import PER_ROUTE
 from coe_routing.semantic import SemanticRouter
 
 from coe_core.access import GroupName, Principal
@@ -258,3 +259,16 @@ def test_numpy_waits_for_the_first_decision_by_meaning() -> None:
     look = "import sys, coe_routing.plugin; print('numpy' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"
+
+
+async def test_the_newest_word_is_kept_when_there_are_too_many(
+    make_router: MakeRouter, asked: Ask, application: Application
+) -> None:
+    learnt = make_router().learnt
+    assert learnt is not None
+    turns = [asked(f"question {n}") for n in range(PER_ROUTE + 1)]
+    for age, turn in zip(range(len(turns), 0, -1), turns, strict=True):
+        await said(application, turn, "code", age=timedelta(hours=age))
+    await said(application, turns[0], "code")
+    kept = {example.text for example in await learnt.examples("default")}
+    assert kept == {f"question {n}" for n in range(PER_ROUTE + 1)} - {"question 1"}
