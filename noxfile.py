@@ -158,7 +158,9 @@ def tests(session: nox.Session) -> None:
     """Run what CI runs: lint, types and all tests but the heavy ones."""
     lint(session)
     types(session)
-    install_system_packages(session, cc="build-essential", jq="jq", sqlite3="sqlite3")
+    install_system_packages(
+        session, cc="build-essential", jq="jq", promtool="prometheus", sqlite3="sqlite3"
+    )
     run(session, "pytest", *session.posargs)
 
 

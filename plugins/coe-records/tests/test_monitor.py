@@ -19,7 +19,7 @@ from coe_records.writer import Writer
 from coe_core.contract import Alert
 from coe_core.error import Unavailable
 from coe_core.record import Interaction
-from coe_core.testing import AlertRuleContract, MonitorContract
+from coe_core.testing import AlertRuleContract, MemoryStateStore, MonitorContract
 from coe_core.testing.clock import ManualClock
 
 MakeTurn = Callable[..., Interaction]
@@ -29,7 +29,7 @@ PROBE_S = 5.0
 async def watched(folder: DataFolder, clock: ManualClock) -> AsyncIterator[RecordsMonitor]:
     records = Records(folder.path, clock, 1 << 20)
     await records.open()
-    yield RecordsMonitor(records, clock, PROBE_S)
+    yield RecordsMonitor(records, clock, MemoryStateStore(), PROBE_S)
     await records.close()
 
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import click
 from attrs import define, field
 
-from coe_core.contract import Monitor
+from coe_core.contract import AlertRule, AlertSink, Job, Monitor
 from coe_core.hookspec import hookimpl
 from coe_core.http import HttpRoute
-from coe_core.service import Clock, RecordReader
+from coe_core.service import Clock, Deployment, RecordReader, StateStore
+from coe_kpi.alert_command import alerts_command
 from coe_kpi.book import Book
 from coe_kpi.command import kpi_command
+from coe_kpi.delivery import sinks
 from coe_kpi.exposition import ROUTE
+from coe_kpi.filed import FiledRule
 from coe_kpi.gauge import Gauges
+from coe_kpi.round import AlertRound
 from coe_kpi.route import kpi_route
+from coe_kpi.rule import Rule, load
 from coe_kpi.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,8 +45,26 @@ class KpiPlugin:
         return [kpi_route(book, ZoneInfo(self.settings.zone)), ROUTE]
 
     @hookimpl
+    def coe_alert_sinks(self, ctx: Context) -> Sequence[AlertSink]:
+        return sinks(self.settings)
+
+    @hookimpl
+    def coe_alert_rules(self, ctx: Context) -> Sequence[AlertRule]:
+        store = ctx.need(StateStore)
+        return [FiledRule(rule.name, store) for rule in self._rules() if rule.plugin is None]
+
+    @hookimpl
+    def coe_jobs(self, ctx: Context) -> Sequence[Job]:
+        every = timedelta(seconds=self.settings.alert_s)
+        deployment, clock, store = ctx.need(Deployment), ctx.need(Clock), ctx.need(StateStore)
+        return [AlertRound(deployment, clock, store, self._rules(), every)]
+
+    @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
-        return [kpi_command(ZoneInfo(self.settings.zone))]
+        return [kpi_command(ZoneInfo(self.settings.zone)), alerts_command(self.settings)]
+
+    def _rules(self) -> tuple[Rule, ...]:
+        return load(self.settings.rules)
 
     def _shared_book(self, ctx: Context) -> Book:
         if self._book is None:

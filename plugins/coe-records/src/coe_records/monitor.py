@@ -12,13 +12,15 @@ from loguru import logger
 
 from coe_core.contract import Alert, Sample
 from coe_core.error import Unavailable
-from coe_core.service import Clock
+from coe_core.service import Clock, StateStore
+from coe_records.batch import BatchBook
 from coe_records.records import Records
 from coe_records.window import Window
 
 if TYPE_CHECKING:
     from coe_records.probe import Probe
 
+NO_LABELS: dict[str, str] = {}
 QUANTILES = (0.5, 0.95, 0.99)
 LAG_S = 60.0
 """A database that has not had for so long what the log has will not catch up by itself."""
@@ -30,6 +32,7 @@ class RecordsMonitor:
 
     records: Records
     _clock: Clock
+    _store: StateStore
     _every_s: float
     name: str = "records"
     probe: Probe = field(init=False)
@@ -57,9 +60,11 @@ class RecordsMonitor:
 
     async def measure(self) -> Sequence[Sample]:
         now = self._clock.now()
+        failed = await BatchBook(self._store, self._clock).failed()
+        batches = ("records_failed_batches", len(failed), NO_LABELS)
         return [
             Sample(metric=f"coe_{name}", value=value, at=now, labels=labels)
-            for name, value, labels in (*self._journal(), *self._sync())
+            for name, value, labels in (*self._journal(), *self._sync(), batches)
         ]
 
     def _journal(self) -> Iterator[tuple[str, float, dict[str, str]]]:

@@ -19,6 +19,7 @@ from coe_core.service import (
     RecordReader,
     Service,
     SessionStore,
+    StateStore,
 )
 from coe_records import feedback
 from coe_records.check import RecordsCheck
@@ -99,5 +100,7 @@ class RecordsPlugin:
         """Make the one monitor, unless another plugin's journal is used."""
         records = ctx.need(Journal)
         if self._monitor is None and isinstance(records, Records):
-            self._monitor = RecordsMonitor(records, ctx.need(Clock), self.settings.spot_check_s)
+            self._monitor = RecordsMonitor(
+                records, ctx.need(Clock), ctx.need(StateStore), self.settings.spot_check_s
+            )
         return [self._monitor] if self._monitor is not None else []
