@@ -158,9 +158,8 @@ def tests(session: nox.Session) -> None:
     """Run what CI runs: lint, types and all tests but the heavy ones."""
     lint(session)
     types(session)
-    install_system_packages(
-        session, cc="build-essential", jq="jq", promtool="prometheus", sqlite3="sqlite3"
-    )
+    debian = {"cc": "build-essential", "pg_createcluster": "postgresql", "promtool": "prometheus"}
+    install_system_packages(session, jq="jq", sqlite3="sqlite3", **debian)
     run(session, "pytest", *session.posargs)
 
 
@@ -236,6 +235,7 @@ def wheels(session: nox.Session) -> None:
 @nox.session
 def package(session: nox.Session) -> None:
     """Build each wheel, install it alone in a clean environment, load it, run its suite."""
+    install_system_packages(session, pg_createcluster="postgresql")
     wheels(session)
     dist = ROOT / "dist"
     (core,) = dist.glob("coe_core-*.whl")

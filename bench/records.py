@@ -22,11 +22,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from attrs import frozen
-from coe_records import database
 from coe_records.audit import audit
 from coe_records.folder import DataFolder
-from coe_records.log import Log
-from coe_records.projection import Mark, Projection
+from coe_records.migration import migrate
+from coe_records.projection import Mark
 from coe_records.rebuild import rebuild
 from coe_records.records import Records
 from coe_records.row import Rows
@@ -126,9 +125,8 @@ def journal(folder: Path, concurrency: int, turns: list[Interaction]) -> Cost:
 def raw(folder: Path, concurrency: int, turns: list[Interaction]) -> Cost:
     """Write the same bytes and rows, made beforehand, in groups of the same size."""
     data = DataFolder(folder)
-    database.migrate(data.database)
-    connection = database.connect(data.database)
-    projection = Projection(connection, Log(data.events))
+    migrate(data.tables)
+    projection = data.projection()
     groups = [_made(turns[at : at + concurrency]) for at in range(0, len(turns), concurrency)]
     fd = os.open(folder / "raw.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with stopwatch() as cost:
@@ -139,7 +137,7 @@ def raw(folder: Path, concurrency: int, turns: list[Interaction]) -> Cost:
                 os.fdatasync(fd)
         result = cost(len(turns))
     os.close(fd)
-    connection.close()
+    projection.connection.close()
     return result
 
 

@@ -5,8 +5,8 @@ They import what they need when a test asks for them: pytest loads this in every
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,21 @@ def clock() -> ManualClock:
     from coe_core.testing import ManualClock
 
     return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Return the address of a Postgres, whose user may do everything, to make schemas in with
+    `coe_core.testing.postgres.new_schema`; skips where there is none.
+    """
+    from coe_core.testing.postgres import NoPostgres, server
+
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(server())
+        except NoPostgres as reason:
+            pytest.skip(str(reason))
+        yield url
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import loguru
 from attrs import define, field
-from coe_records import database
 from coe_records.folder import DataFolder
+from coe_records.migration import migrate
+from coe_records.sqlite import SqliteFile
 
 from .inspection import Heard, recover, violations
 from .power import Image, Power, digest, lay_out
@@ -70,7 +71,7 @@ def prepare(shim: Shim, folder: Path, before: str, seed: int) -> list[str]:
     """Put in the folder what was there before, all of it durable; returns whose turns it has."""
     match before:
         case "empty tables":
-            database.migrate(folder / "coe.db")
+            migrate(SqliteFile(folder / "coe.db"))
         case "a life":
             return live(shim, folder, seed, None)
         case "a crash":

@@ -19,7 +19,7 @@ from typing import Any
 
 import loguru
 from attrs import define, field
-from coe_records import database, table
+from coe_records import table
 from coe_records.audit import audit
 from coe_records.folder import DataFolder
 from coe_records.log import Log
@@ -73,7 +73,7 @@ def write(folder: DataFolder, seed: int) -> None:
 
 def content(folder: DataFolder) -> Content:
     """Read all that a reader can get, but for the places where it is."""
-    with closing(database.connect(folder.database, writable=False)) as connection:
+    with closing(folder.tables.connect(writable=False)) as connection:
         rows = {
             name: [row[:-4] for row in connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2")]
             for name in table.metadata.tables

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 
 from attrs import frozen
-from coe_records import database
 from coe_records.audit import audit
 from coe_records.folder import DataFolder
 from coe_records.log import Log
@@ -66,7 +65,7 @@ def turns_in_log(folder: DataFolder) -> Counter[str]:
 
 def turns_in_database(folder: DataFolder) -> set[str]:
     """Return the turns that have a row."""
-    connection = database.connect(folder.database, writable=False)
+    connection = folder.tables.connect(writable=False)
     try:
         return {row[0] for row in connection.execute("SELECT id FROM interactions")}
     finally:

@@ -19,7 +19,6 @@ from pathlib import Path
 import aiohttp
 import loguru
 from attrs import define, field
-from coe_records import database
 from coe_records.folder import DataFolder
 from coe_records.log import Log
 
@@ -143,7 +142,7 @@ def answers_in(folder: DataFolder) -> list[tuple[str, str]]:
 
 def attempts_in(folder: DataFolder) -> int:
     """Count the attempts in the database."""
-    connection = database.connect(folder.database, writable=False)
+    connection = folder.tables.connect(writable=False)
     try:
         return int(connection.execute("SELECT count(*) FROM attempts").fetchone()[0])
     finally:

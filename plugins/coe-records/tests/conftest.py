@@ -2,34 +2,53 @@
 
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
+import psycopg
 import pytest
-from coe_records import database, table
+from click import Command, Context
+from click.testing import CliRunner, Result
+from coe_records import table
+from coe_records.command import records_command
+from coe_records.database import Connection
 from coe_records.disk import Disk
 from coe_records.folder import DataFolder
+from coe_records.migration import migrate
+from coe_records.settings import Settings
 from coe_records.writer import Writer
+from sqlalchemy import Engine, event
 
+from coe_core.cli import Frame
 from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
 from coe_core.ledger import Attempt
 from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Interaction, conversation_digest
 from coe_core.service import Clock
+from coe_core.settings import Secret
 from coe_core.testing.clock import EPOCH, ManualClock
+from coe_core.testing.postgres import new_schema
 from coe_core.turn import Outcome
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Where the tables are; a test that is about one of the two says so with `on_sqlite` or
+    `on_postgres`.
+    """
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("empty") / "coe.db"
-    database.migrate(path)
-    return path
+    folder = DataFolder(tmp_path_factory.mktemp("empty"))
+    migrate(folder.tables)
+    return folder.database
 
 
 @pytest.fixture(scope="session")
@@ -41,18 +60,95 @@ def memory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def new_folder(empty_database: Path, memory: Path) -> Callable[[], DataFolder]:
+def new_server(postgres_url: str) -> Callable[[], str]:
+    """Return what makes an empty database on Postgres: the migration is run once there too."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, text: str, values: Any, *_: Any) -> None:
+        statements.append((text, values))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    migrate(DataFolder(Path(), new_schema(postgres_url)).tables)
+    event.remove(Engine, "before_cursor_execute", note)
+
+    def make() -> str:
+        url = new_schema(postgres_url)
+        with psycopg.connect(url) as connection:
+            for text, values in statements:
+                connection.execute(text, values)
+        return url
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def new_folder(
+    request: pytest.FixtureRequest, database_kind: str, memory: Path
+) -> Callable[[], DataFolder]:
+    if database_kind == "postgres":
+        server = request.getfixturevalue("new_server")
+        return lambda: _with_server(Path(mkdtemp(dir=memory)), server())
+    empty = request.getfixturevalue("empty_database")
+
     def make() -> DataFolder:
         folder = DataFolder(Path(mkdtemp(dir=memory)))
-        shutil.copy(empty_database, folder.database)
+        shutil.copy(empty, folder.database)
         return folder
 
     return make
 
 
+def _with_server(path: Path, server: str) -> DataFolder:
+    """Keep the address in a file, for settings to name; and let the first writers be called as on
+    SQLite, like those of a folder that was there before.
+    """
+    Path(f"{path}.server").write_text(server)
+    folder = DataFolder(path, server)
+    for number in range(1, 4):
+        (folder.writers / f"w{number}").mkdir(parents=True)
+    return folder
+
+
 @pytest.fixture
 def folder(new_folder: Callable[[], DataFolder]) -> DataFolder:
     return new_folder()
+
+
+@pytest.fixture(scope="session")
+def secret() -> Callable[[DataFolder], Secret | None]:
+    """Return what the settings say of a folder's database."""
+
+    def secret_(folder: DataFolder) -> Secret | None:
+        return Secret(f"file:{folder.path}.server") if folder.server else None
+
+    return secret_
+
+
+@pytest.fixture(scope="session")
+def coe_records(secret: Callable[[DataFolder], Secret | None]) -> Callable[..., Result]:
+    """Run `coe records`."""
+
+    def run(folder: DataFolder, *arguments: str) -> Result:
+        frame = Frame(given_data_dir=folder.path)
+        command = records_command(Settings(database=secret(folder)))
+        return CliRunner().invoke(command, arguments, parent=Context(Command("coe"), obj=frame))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def lose_database() -> Callable[[DataFolder], None]:
+    """Lose the database, whole."""
+
+    def lose(folder: DataFolder) -> None:
+        if folder.server is None:
+            folder.database.unlink()
+            return
+        with psycopg.connect(folder.server) as connection:
+            ((schema,),) = connection.execute("SELECT current_schema()")
+            connection.execute(f"DROP SCHEMA {schema} CASCADE; CREATE SCHEMA {schema}")
+
+    return lose
 
 
 @pytest.fixture(scope="session")
@@ -132,21 +228,17 @@ def tables() -> Callable[[DataFolder], dict[str, list[Any]]]:
     """Read every row of every table."""
 
     def read(folder: DataFolder) -> dict[str, list[Any]]:
-        connection = database.connect(folder.database, writable=False)
-        try:
+        with closing(folder.tables.connect(writable=False)) as connection:
             return {
-                name: connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall()
-                for name in table.metadata.tables
+                each.name: connection.execute(f"SELECT * FROM {each.name} ORDER BY 1, 2").fetchall()
+                for each in table.PROJECTIONS
             }
-        finally:
-            connection.close()
 
     return read
 
 
 @pytest.fixture
-def sql(folder: DataFolder) -> Iterator[sqlite3.Connection]:
+def sql(folder: DataFolder) -> Iterator[Connection]:
     """An operator's hand on the database."""
-    connection = database.connect(folder.database)
-    yield connection
-    connection.close()
+    with closing(folder.tables.connect()) as connection:
+        yield connection

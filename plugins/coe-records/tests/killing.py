@@ -23,7 +23,6 @@ import coe_records.journal
 import coe_records.reader
 import loguru
 from attrs import define, field
-from coe_records import database
 from coe_records.audit import audit
 from coe_records.folder import DataFolder
 from coe_records.log import Log
@@ -167,7 +166,7 @@ class Killer:
             for entry in log.entries(path)
             if entry.line and entry.line.kind == "interaction"
         )
-        connection = database.connect(folder.database, writable=False)
+        connection = folder.tables.connect(writable=False)
         turns = {row[0] for row in connection.execute("SELECT id FROM interactions")}
         attempts = {row[0] for row in connection.execute("SELECT id FROM attempts")}
         connection.close()

@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from coe_records.audit import audit
 from coe_records.backup import back_up, restore
-from coe_records.command import records_command
 from coe_records.folder import DataFolder
 from coe_records.writer import Draft, Writer
 
-from coe_core.cli import Frame
 from coe_core.error import Conflict
 from coe_core.record import Interaction
 from coe_core.state import SqliteStateStore
 
+Run = Callable[..., Result]
 Open = Callable[..., Writer]
 MakeTurn = Callable[..., Interaction]
 Tables = Callable[[DataFolder], dict[str, list[Any]]]
@@ -38,14 +37,12 @@ async def kept(folder: DataFolder, open_writer: Open, make_turn: MakeTurn) -> Da
     return folder
 
 
-def coe_records(folder: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(records_command(), arguments, obj=Frame(given_data_dir=folder))
-
-
-async def test_comes_back_as_it_was(kept: DataFolder, tmp_path: Path, tables: Tables) -> None:
+async def test_comes_back_as_it_was(
+    kept: DataFolder, tmp_path: Path, tables: Tables, coe_records: Run
+) -> None:
     saved, new = tmp_path / "saved", DataFolder(tmp_path / "new")
-    assert coe_records(kept.path, "backup", str(saved)).exit_code == 0
-    result = coe_records(new.path, "restore", str(saved))
+    assert coe_records(kept, "backup", str(saved)).exit_code == 0
+    result = coe_records(new, "restore", str(saved))
     assert (result.exit_code, result.stdout.split(",")[0]) == (0, "6 records")
     assert tables(new) == tables(kept)
     assert audit(new).faults == ()
@@ -102,10 +99,10 @@ def test_of_what_is_no_backup_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_altered_backup_is_told(kept: DataFolder, tmp_path: Path) -> None:
+def test_altered_backup_is_told(kept: DataFolder, tmp_path: Path, coe_records: Run) -> None:
     back_up(kept, tmp_path / "saved")
     segment = next((tmp_path / "saved").glob("events/*/interactions.jsonl"))
     segment.write_bytes(segment.read_bytes().replace(b"answer 0", b"answer 7"))
-    result = coe_records(tmp_path / "new", "restore", str(tmp_path / "saved"))
+    result = coe_records(DataFolder(tmp_path / "new"), "restore", str(tmp_path / "saved"))
     assert result.exit_code == 1
     assert "damaged" in result.stdout

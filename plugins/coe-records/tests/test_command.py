@@ -5,24 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from coe_records.check import RecordsCheck
-from coe_records.command import records_command
 from coe_records.folder import DataFolder
 from coe_records.log import Log
 from coe_records.writer import Draft, Writer
 
-from coe_core.cli import Frame
 from coe_core.error import StartRefused
 from coe_core.record import Interaction, StateChange
+from coe_core.settings import Secret
 from coe_core.testing.clock import ManualClock
 
+Lose = Callable[[DataFolder], None]
+SecretOf = Callable[[DataFolder], Secret | None]
+Run = Callable[..., Result]
 MakeTurn = Callable[..., Interaction]
-
-
-def coe_records(folder: Path, *arguments: str) -> Result:
-    frame = Frame(given_data_dir=folder)
-    return CliRunner().invoke(records_command(), arguments, obj=frame)
 
 
 @pytest.fixture
@@ -36,21 +33,23 @@ def segment(folder: DataFolder, open_writer: Callable[..., Writer], make_turn: M
 
 @pytest.mark.usefixtures("segment")
 class TestVerify:
-    def test_says_that_all_is_well(self, folder: DataFolder) -> None:
-        result = coe_records(folder.path, "verify")
+    def test_says_that_all_is_well(self, folder: DataFolder, coe_records: Run) -> None:
+        result = coe_records(folder, "verify")
         assert (result.exit_code, result.stdout) == (0, "3 records in 1 segments, 0 faults\n")
 
-    def test_names_each_fault_and_exits_with_1(self, folder: DataFolder, segment: Path) -> None:
+    def test_names_each_fault_and_exits_with_1(
+        self, folder: DataFolder, segment: Path, coe_records: Run
+    ) -> None:
         segment.write_bytes(segment.read_bytes().replace(b"answer 1", b"answer 7"))
-        result = coe_records(folder.path, "verify")
+        result = coe_records(folder, "verify")
         assert result.exit_code == 1
         assert "damaged" in result.stdout
         assert "dangling" in result.stdout
         assert f"{segment.parent.name}/{segment.name}:" in result.stdout
 
-    def test_prints_json(self, folder: DataFolder, segment: Path) -> None:
+    def test_prints_json(self, folder: DataFolder, segment: Path, coe_records: Run) -> None:
         segment.write_bytes(segment.read_bytes() + b"{")
-        result = coe_records(folder.path, "verify", "--json")
+        result = coe_records(folder, "verify", "--json")
         report = json.loads(result.stdout)
         assert (result.exit_code, report["records"]) == (1, 3)
         (fault,) = report["faults"]
@@ -61,19 +60,24 @@ class TestVerify:
 class TestRebuild:
     @pytest.mark.usefixtures("segment")
     def test_makes_a_lost_database_again(
-        self, folder: DataFolder, tables: Callable[[DataFolder], Any]
+        self,
+        folder: DataFolder,
+        tables: Callable[[DataFolder], Any],
+        lose_database: Lose,
+        coe_records: Run,
     ) -> None:
         before = tables(folder)
-        folder.database.unlink()
-        assert coe_records(folder.path, "rebuild").stdout == "3 records of 1 segments\n"
+        lose_database(folder)
+        assert coe_records(folder, "rebuild").stdout == "3 records of 1 segments\n"
         assert tables(folder) == before
 
+    @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
     def test_exits_with_1_when_it_passes_over_damage(
-        self, folder: DataFolder, segment: Path
+        self, folder: DataFolder, segment: Path, coe_records: Run
     ) -> None:
         segment.write_bytes(segment.read_bytes().replace(b"answer 1", b"answer 7"))
         folder.database.write_text("no database")
-        result = coe_records(folder.path, "rebuild", "--json")
+        result = coe_records(folder, "rebuild", "--json")
         rebuilt = json.loads(result.stdout)
         assert result.exit_code == 1
         assert (rebuilt["records"], rebuilt["passed_over"]) == (2, 1)
@@ -99,9 +103,9 @@ class TestLog:
         return [folder.events / path for path in Log(folder.events).segments()]
 
     def test_is_printed_in_the_order_of_time(
-        self, folder: DataFolder, segments: list[Path]
+        self, folder: DataFolder, segments: list[Path], coe_records: Run
     ) -> None:
-        printed = coe_records(folder.path, "log").stdout_bytes
+        printed = coe_records(folder, "log").stdout_bytes
         lines = [line for path in segments for line in path.read_bytes().splitlines()]
         assert sorted(printed.splitlines()) == sorted(lines)
         times = [json.loads(line)["at"] for line in printed.splitlines()]
@@ -119,19 +123,23 @@ class TestLog:
             (["--since", "2026-11-01T14:00:00", "--until", "2026-11-02T00:30:00+00:00"], 5),
         ],
     )
-    def test_is_chosen_from(self, folder: DataFolder, options: list[str], expected: int) -> None:
-        assert len(coe_records(folder.path, "log", *options).stdout.splitlines()) == expected
+    def test_is_chosen_from(
+        self, folder: DataFolder, options: list[str], expected: int, coe_records: Run
+    ) -> None:
+        assert len(coe_records(folder, "log", *options).stdout.splitlines()) == expected
 
-    def test_damage_is_passed_over_and_told(self, folder: DataFolder, segments: list[Path]) -> None:
+    def test_damage_is_passed_over_and_told(
+        self, folder: DataFolder, segments: list[Path], coe_records: Run
+    ) -> None:
         tear(segments[0])
-        result = coe_records(folder.path, "log")
+        result = coe_records(folder, "log")
         assert (result.exit_code, len(result.stdout.splitlines())) == (1, 12)
         assert result.stderr.startswith("1 damaged")
 
 
 @pytest.mark.parametrize("command", ["verify", "rebuild", "log"])
-def test_folder_without_a_log_is_refused(tmp_path: Path, command: str) -> None:
-    result = coe_records(tmp_path, command)
+def test_folder_without_a_log_is_refused(tmp_path: Path, command: str, coe_records: Run) -> None:
+    result = coe_records(DataFolder(tmp_path), command)
     assert isinstance(result.exception, StartRefused)
     assert "--data" in str(result.exception)
     assert list(tmp_path.iterdir()) == []
@@ -150,34 +158,42 @@ class TestCheck:
         assert (await RecordsCheck(tmp_path).check()).ok
 
     @pytest.mark.usefixtures("segment")
-    async def test_of_a_whole_log_is_content(self, folder: DataFolder) -> None:
-        finding = await RecordsCheck(folder.path).check()
+    async def test_of_a_whole_log_is_content(self, folder: DataFolder, secret: SecretOf) -> None:
+        finding = await RecordsCheck(folder.path, secret(folder)).check()
         assert finding.ok, finding
 
     async def test_finds_that_the_log_reaches_farther(
-        self, folder: DataFolder, segment: Path
+        self, folder: DataFolder, segment: Path, secret: SecretOf
     ) -> None:
         tear(segment)
-        finding = await RecordsCheck(folder.path).check()
+        finding = await RecordsCheck(folder.path, secret(folder)).check()
         assert not finding.ok
         assert segment.name in finding.text
 
     async def test_is_content_again_once_what_is_lost_is_restored(
-        self, folder: DataFolder, segment: Path
+        self, folder: DataFolder, segment: Path, secret: SecretOf, coe_records: Run
     ) -> None:
         os.truncate(segment, 1000)
-        assert not (await RecordsCheck(folder.path).check()).ok
-        assert coe_records(folder.path, "repair").exit_code == 0
-        assert (await RecordsCheck(folder.path).check()).ok
+        assert not (await RecordsCheck(folder.path, secret(folder)).check()).ok
+        assert coe_records(folder, "repair").exit_code == 0
+        assert (await RecordsCheck(folder.path, secret(folder)).check()).ok
 
+    @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
     @pytest.mark.usefixtures("segment")
-    async def test_finds_a_file_that_is_no_database(self, folder: DataFolder) -> None:
+    async def test_finds_a_file_that_is_no_database(
+        self, folder: DataFolder, secret: SecretOf
+    ) -> None:
         make_no_database(folder)
-        finding = await RecordsCheck(folder.path).check()
+        finding = await RecordsCheck(folder.path, secret(folder)).check()
         assert not finding.ok
         assert "rebuild" in finding.mend
 
     @pytest.mark.usefixtures("segment")
-    async def test_finds_a_lost_database(self, folder: DataFolder) -> None:
-        folder.database.unlink()
-        assert not (await RecordsCheck(folder.path).check()).ok
+    async def test_finds_a_lost_database(
+        self,
+        folder: DataFolder,
+        lose_database: Lose,
+        secret: SecretOf,
+    ) -> None:
+        lose_database(folder)
+        assert not (await RecordsCheck(folder.path, secret(folder)).check()).ok

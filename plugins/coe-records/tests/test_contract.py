@@ -12,6 +12,7 @@ from coe_records.plugin import RecordsPlugin
 from coe_records.records import Records
 
 from coe_core.http import HttpRoute
+from coe_core.settings import Secret
 from coe_core.testing import CliCommandContract, HttpRouteContract
 from coe_core.testing.clock import ManualClock
 from coe_core.testing.contracts.check import CheckContract
@@ -22,14 +23,17 @@ from coe_core.testing.contracts.journal import (
 )
 from coe_core.testing.contracts.plugin import PluginContract
 
+SecretOf = Callable[[DataFolder], Secret | None]
+
 
 class OnFolders:
     @pytest.fixture(autouse=True)
-    def folders(self, new_folder: Callable[[], DataFolder]) -> None:
-        self.new_folder = new_folder
+    def folders(self, new_folder: Callable[[], DataFolder], secret: SecretOf) -> None:
+        self.new_folder, self.secret = new_folder, secret
 
     def records(self) -> Records:
-        return Records(self.new_folder().path, ManualClock(), 1 << 20)
+        folder = self.new_folder()
+        return Records(folder.path, ManualClock(), 1 << 20, self.secret(folder))
 
 
 class TestJournal(OnFolders, JournalContract):
@@ -53,7 +57,7 @@ class TestSessionStore(OnFolders, SessionStoreContract):
 
 class TestCheck(OnFolders, CheckContract):
     def make(self) -> RecordsCheck:
-        return RecordsCheck(self.new_folder().path)
+        return RecordsCheck((folder := self.new_folder()).path, self.secret(folder))
 
 
 class TestFeedbackRoute(HttpRouteContract):

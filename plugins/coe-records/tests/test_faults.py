@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from coe_records import database
+from coe_records import sqlite
 from coe_records.audit import audit
 from coe_records.disk import Disk
 from coe_records.folder import DataFolder
@@ -72,7 +72,7 @@ class FaultyDisk(Disk):
             raise self.error
 
 
-class FaultyConnection(sqlite3.Connection):
+class FaultyConnection(sqlite.SqliteConnection):
     """Fails before the statement or, as when the answer is lost, after it."""
 
     faults = Faults(0, -1)
@@ -251,7 +251,7 @@ def test_database_that_another_tool_holds_is_waited_for(
     make_turn: Callable[..., Interaction],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_S", 0.01)
+    monkeypatch.setattr(sqlite, "BUSY_S", 0.01)
     writer = open_writer(folder)
     other = sqlite3.connect(folder.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

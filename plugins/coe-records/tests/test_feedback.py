@@ -1,7 +1,6 @@
 """Feedback: over HTTP, on the command line, in the log and in the tables."""
 
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from coe_core.service import Journal
 from coe_core.testing import deployment
 from coe_core.testing.clock import EPOCH
 
+Lose = Callable[[DataFolder], None]
 Open = Callable[..., Writer]
 MakeTurn = Callable[..., Interaction]
 Tables = Callable[[DataFolder], dict[str, list[Any]]]
@@ -58,11 +58,15 @@ class SinkPlugin:
         return [SINK]
 
 
+def settings(folder: DataFolder) -> str:
+    return f'[plugins.records]\ndatabase = "file:{folder.path}.server"\n' if folder.server else ""
+
+
 @pytest.fixture
 async def host(folder: DataFolder) -> AsyncIterator[Host]:
     plugins = {"records": RecordsPlugin, "sink": SinkPlugin}
     SINK.kept.clear()
-    async with deployment(plugins=plugins, data_dir=folder.path) as host:
+    async with deployment(settings(folder), plugins=plugins, data_dir=folder.path) as host:
         yield host
 
 
@@ -180,10 +184,12 @@ class TestTables:
         writer.commit([Draft.of(turn), Draft.of(on(turn)), Draft.of(on(turn, "f2"))])
         writer.close()
 
-    def test_come_back_from_the_log_alone(self, folder: DataFolder, tables: Tables) -> None:
+    def test_come_back_from_the_log_alone(
+        self, folder: DataFolder, tables: Tables, lose_database: Lose
+    ) -> None:
         before = tables(folder)
         assert len(before["feedback"]) == 2
-        folder.database.unlink()
+        lose_database(folder)
         rebuild(folder)
         assert tables(folder) == before
 
@@ -201,10 +207,10 @@ class TestTables:
         assert {fault.kind for fault in audit(folder).faults} == {kind}
 
 
-def coe_feedback(folder: Path, *arguments: str) -> Result:
-    config = folder / "coe.toml"
-    config.write_text("")
-    frame = Frame(config=config, given_data_dir=folder)
+def coe_feedback(folder: DataFolder, *arguments: str) -> Result:
+    config = folder.path / "coe.toml"
+    config.write_text(settings(folder))
+    frame = Frame(config=config, given_data_dir=folder.path)
     return CliRunner().invoke(feedback.command, arguments, obj=frame)
 
 
@@ -219,11 +225,11 @@ class TestCommand:
 
     def test_records(self, folder: DataFolder, turn: Interaction, tables: Tables) -> None:
         said = ("--group", "research", "--rating", "1", "--label", "good", "--json")
-        result = coe_feedback(folder.path, turn.id, *said)
+        result = coe_feedback(folder, turn.id, *said)
         assert result.exit_code == 0, result.output
         (row,) = tables(folder)["feedback"]
         assert row[:2] == (decode(result.stdout)["id"], turn.id)
 
     def test_knows_no_turn_of_another_group(self, folder: DataFolder, turn: Interaction) -> None:
-        result = coe_feedback(folder.path, turn.id, "--rating", "1")
+        result = coe_feedback(folder, turn.id, "--rating", "1")
         assert isinstance(result.exception, NotFound)

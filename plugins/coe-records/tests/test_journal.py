@@ -1,7 +1,6 @@
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
@@ -25,8 +24,11 @@ from coe_core.ledger import Intent
 from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Feedback, Interaction, StateChange
+from coe_core.settings import Secret
 from coe_core.testing.clock import EPOCH, ManualClock
 
+Lose = Callable[[DataFolder], None]
+SecretOf = Callable[[DataFolder], Secret | None]
 MakeTurn = Callable[..., Interaction]
 
 
@@ -54,8 +56,8 @@ async def journal_on(
 
 
 @pytest.fixture
-async def records(folder: DataFolder) -> AsyncIterator[Records]:
-    records = Records(folder.path, ManualClock(), 1 << 20)
+async def records(folder: DataFolder, secret: SecretOf) -> AsyncIterator[Records]:
+    records = Records(folder.path, ManualClock(), 1 << 20, secret(folder))
     await records.open()
     yield records
     await records.close()
@@ -148,8 +150,10 @@ async def test_append_that_is_cancelled_is_written_nevertheless(
     assert await records.interaction("research", turn.id) == turn
 
 
-async def test_closing_writes_what_waits(folder: DataFolder, make_turn: MakeTurn) -> None:
-    records = Records(folder.path, ManualClock(), 1 << 20)
+async def test_closing_writes_what_waits(
+    folder: DataFolder, make_turn: MakeTurn, secret: SecretOf
+) -> None:
+    records = Records(folder.path, ManualClock(), 1 << 20, secret(folder))
     await records.open()
     waiting = [asyncio.create_task(records.append(make_turn(n))) for n in range(5)]
     await asyncio.sleep(0)
@@ -294,6 +298,10 @@ async def test_reader_checks_what_it_reads(
     pointer = await records.append(turn)
     path = folder.events / pointer.segment
     path.write_bytes(path.read_bytes().replace(b"Seoul", b"Busan"))
+    if folder.server is not None:  # It has a copy of the line, and that is whole.
+        assert await records.interaction("research", turn.id) == turn
+        with closing(folder.tables.connect()) as connection:
+            connection.execute("UPDATE lines SET line = ''")
     with pytest.raises(RecordDamaged, match="coe records verify"):
         await records.interaction("research", turn.id)
 
@@ -323,8 +331,10 @@ class TestIntents:
         assert read_intents(path) == []
 
 
-async def test_database_that_is_gone_is_said_so(records: Records, folder: DataFolder) -> None:
-    shutil.move(folder.database, f"{folder.database}.gone")
+async def test_database_that_is_gone_is_said_so(
+    records: Records, folder: DataFolder, lose_database: Lose
+) -> None:
+    lose_database(folder)
     with pytest.raises(Unavailable, match="cannot be read"):
         await records.head("research", SessionId("s1"))
 

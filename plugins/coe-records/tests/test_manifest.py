@@ -14,6 +14,7 @@ from coe_records.writer import Draft, Writer
 from coe_core.record import Interaction
 from coe_core.testing.clock import EPOCH, ManualClock
 
+Lose = Callable[[DataFolder], None]
 Open = Callable[..., Writer]
 MakeTurn = Callable[..., Interaction]
 
@@ -101,11 +102,13 @@ def test_manifest_that_does_not_fit_is_found(
 
 @pytest.mark.usefixtures("turns")
 @pytest.mark.parametrize("is_known", [True, False])
-def test_sealed_segment_that_is_gone_is_found(folder: DataFolder, *, is_known: bool) -> None:
+def test_sealed_segment_that_is_gone_is_found(
+    folder: DataFolder, *, is_known: bool, lose_database: Lose
+) -> None:
     (folder.events / THIRD).unlink()
     (folder.events / SECOND).unlink()
     if not is_known:
-        folder.database.unlink()
+        lose_database(folder)
         Writer.open(folder, ManualClock(), segment_bytes=1000).close()
     assert ("lost", SECOND) in faults(folder)
 
@@ -113,7 +116,11 @@ def test_sealed_segment_that_is_gone_is_found(folder: DataFolder, *, is_known: b
 @pytest.mark.usefixtures("turns")
 @pytest.mark.parametrize("damage", [b"\0" * 512, b"torn"])
 def test_recovery_takes_nothing_from_a_sealed_segment(
-    folder: DataFolder, open_writer: Open, tables: Callable[[DataFolder], Any], damage: bytes
+    folder: DataFolder,
+    open_writer: Open,
+    tables: Callable[[DataFolder], Any],
+    damage: bytes,
+    lose_database: Lose,
 ) -> None:
     """The same damage at the end of an unsealed one is what a crash leaves, and set aside."""
     path = folder.events / SECOND
@@ -121,7 +128,7 @@ def test_recovery_takes_nothing_from_a_sealed_segment(
     at = raw.index(b"\n") - len(damage)
     damaged = raw[:at] + damage + raw[at + len(damage) :]
     path.write_bytes(damaged)
-    folder.database.unlink()
+    lose_database(folder)
     open_writer(folder).close()
     assert path.read_bytes() == damaged
     assert len(tables(folder)["interactions"]) == 5

@@ -1,4 +1,5 @@
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from coe_records import database, table
+from coe_records import table
+from coe_records.folder import DataFolder
+from coe_records.migration import migrate
 from sqlalchemy import create_engine
 
 
@@ -33,12 +36,12 @@ def test_tables_of_others_are_left_alone(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
         connection.execute("INSERT INTO alembic_version VALUES ('of another plugin')")
     connection.close()
-    database.migrate(path)
-    database.migrate(path)
-    with sqlite3.connect(path) as connection:
-        assert database.version(connection) == table.HEAD
+    tables = DataFolder(tmp_path).tables
+    migrate(tables)
+    migrate(tables)
+    with closing(tables.connect()) as connection:
+        assert tables.version(connection, table.VERSION_TABLE) == table.HEAD
         others = connection.execute("SELECT * FROM alembic_version").fetchall()
-    connection.close()
     assert others == [("of another plugin",)]
 
 
@@ -50,7 +53,7 @@ def test_migration_that_breaks_off_leaves_nothing(
         connection.execute("CREATE TABLE segments (x)")
     connection.close()
     with pytest.raises(Exception, match="already exists"):
-        database.migrate(path)
+        migrate(DataFolder(tmp_path).tables)
     with sqlite3.connect(path) as connection:
         names = connection.execute("SELECT name FROM sqlite_master").fetchall()
     connection.close()

@@ -19,6 +19,7 @@ from coe_records.writer import Writer
 from coe_core.contract import Alert
 from coe_core.error import Unavailable
 from coe_core.record import Interaction
+from coe_core.settings import Secret
 from coe_core.testing import AlertRuleContract, MemoryStateStore, MonitorContract
 from coe_core.testing.clock import ManualClock
 
@@ -27,7 +28,8 @@ PROBE_S = 5.0
 
 
 async def watched(folder: DataFolder, clock: ManualClock) -> AsyncIterator[RecordsMonitor]:
-    records = Records(folder.path, clock, 1 << 20)
+    server = Secret(f"file:{folder.path}.server") if folder.server else None
+    records = Records(folder.path, clock, 1 << 20, server)
     await records.open()
     yield RecordsMonitor(records, clock, MemoryStateStore(), PROBE_S)
     await records.close()
@@ -252,6 +254,7 @@ async def test_a_segment_that_is_gone_is_found(
     assert str(Spot(None, "a.jsonl", 7)) == "a.jsonl at byte 7"
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_a_database_that_cannot_be_read_is_said(
     monitor: RecordsMonitor, clock: ManualClock, folder: DataFolder
 ) -> None:

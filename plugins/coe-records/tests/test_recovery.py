@@ -1,7 +1,7 @@
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +21,7 @@ from coe_core.ledger import Intent
 from coe_core.record import Interaction, Pointer
 from coe_core.testing.clock import EPOCH, ManualClock
 
+Lose = Callable[[DataFolder], None]
 Open = Callable[..., Writer]
 Crash = Callable[[Writer], None]
 MakeTurn = Callable[..., Interaction]
@@ -86,11 +87,15 @@ def test_hole_in_the_last_group_is_set_aside_with_what_follows(
 
 
 def test_damage_amid_acknowledged_groups_stays_where_it_is(
-    folder: DataFolder, open_writer: Open, write: Callable[[int], list[Pointer]], tables: Tables
+    folder: DataFolder,
+    open_writer: Open,
+    write: Callable[[int], list[Pointer]],
+    tables: Tables,
+    lose_database: Lose,
 ) -> None:
     """What follows was acknowledged, and is projected."""
     pointers = write(8)
-    folder.database.unlink()
+    lose_database(folder)
     path = folder.events / SEGMENT
     raw = bytearray(path.read_bytes())
     raw[pointers[1].offset + 300] ^= 1
@@ -105,12 +110,11 @@ def forget_last_group(folder: DataFolder, offset: int) -> None:
     """Set the database back to before the lines from that offset on, as a power cut may."""
     *_, last = Log(folder.events).entries(SEGMENT, 0, offset)
     assert last.line is not None
-    connection = sqlite3.connect(folder.database, isolation_level=None)
-    for name in ("interactions", "chat_messages", "attempts"):
-        connection.execute(f"DELETE FROM {name} WHERE offset_bytes >= ?", [offset])
-    mark = [offset, last.line.seq, last.line.head]
-    connection.execute("UPDATE segments SET end_bytes = ?, last_seq = ?, head = ?", mark)
-    connection.close()
+    with closing(folder.tables.connect()) as connection:
+        for name in ("interactions", "chat_messages", "attempts", "lines"):
+            connection.execute(f"DELETE FROM {name} WHERE offset_bytes >= ?", [offset])
+        mark = [offset, last.line.seq, last.line.head]
+        connection.execute("UPDATE segments SET end_bytes = ?, last_seq = ?, head = ?", mark)
 
 
 @pytest.mark.parametrize("lost_from", [0, 2, 4])
@@ -120,13 +124,14 @@ def test_lines_that_the_database_lacks_are_projected(
     write: Callable[[int], list[Pointer]],
     tables: Tables,
     lost_from: int,
+    lose_database: Lose,
 ) -> None:
     pointers = write(6)
     before = tables(folder)
     if lost_from:
         forget_last_group(folder, pointers[lost_from].offset)
     else:
-        folder.database.unlink()
+        lose_database(folder)
     reopen(folder, open_writer)
     assert tables(folder) == before
     assert audit(folder).faults == ()
@@ -179,6 +184,7 @@ def test_lines_that_could_not_be_taken_back_do_not_count(
     make_turn: MakeTurn,
     tables: Tables,
     database: str,
+    lose_database: Lose,
 ) -> None:
     """Their turns were refused, and the chain went on elsewhere."""
     disk = StuckDisk()
@@ -194,7 +200,7 @@ def test_lines_that_could_not_be_taken_back_do_not_count(
     assert pointer.segment == "2026-11-01/interactions.w1.1.jsonl"
     crash(writer)
     if database == "lost":
-        folder.database.unlink()
+        lose_database(folder)
     reopen(folder, open_writer)
     assert refused.id.encode() not in (folder.events / SEGMENT).read_bytes()
     assert refused.id not in {row[0] for row in tables(folder)["interactions"]}
@@ -209,6 +215,7 @@ def test_first_lines_of_a_segment_that_could_not_be_taken_back_do_not_count(
     make_turn: MakeTurn,
     monkeypatch: pytest.MonkeyPatch,
     database: str,
+    lose_database: Lose,
 ) -> None:
     """Nor could the file be removed, and the clock went back."""
     disk, clock = StuckDisk(), ManualClock()
@@ -225,7 +232,7 @@ def test_first_lines_of_a_segment_that_could_not_be_taken_back_do_not_count(
     assert pointer.segment == "2026-11-01/interactions.w1.1.jsonl"
     crash(writer)
     if database == "lost":
-        folder.database.unlink()
+        lose_database(folder)
     reopen(folder, open_writer)
     assert Log(folder.events).segments() == [pointer.segment]
     assert (audit(folder).records, audit(folder).faults) == (1, ())
@@ -250,7 +257,7 @@ DAMAGED_MARKS = {
 
 @pytest.mark.parametrize("row", DAMAGED_MARKS)
 def test_damaged_row_does_not_fork_the_chain(
-    folder: DataFolder, open_writer: Open, make_turn: MakeTurn, sql: sqlite3.Connection, row: str
+    folder: DataFolder, open_writer: Open, make_turn: MakeTurn, sql: Any, row: str
 ) -> None:
     first, second = open_writer(folder, segment_bytes=3000), open_writer(folder)
     for number in range(0, 8, 2):
@@ -319,7 +326,7 @@ class TestIntents:
         folder: DataFolder,
         open_writer: Open,
         die_in_an_attempt: Interaction,
-        sql: sqlite3.Connection,
+        sql: Any,
     ) -> None:
         reopen(folder, open_writer)
         reopen(folder, open_writer)
@@ -335,7 +342,7 @@ class TestIntents:
         open_writer: Open,
         crash: Crash,
         make_turn: MakeTurn,
-        sql: sqlite3.Connection,
+        sql: Any,
     ) -> None:
         first, second = open_writer(folder), open_writer(folder)
         second.intents.add(
@@ -362,6 +369,7 @@ class TestIntents:
         die_in_an_attempt: Interaction,
         make_turn: MakeTurn,
         tables: Tables,
+        lose_database: Lose,
     ) -> None:
         (attempt,) = make_turn().attempts
         late = make_turn(3, id="t2", root_id="t2", attempts=0)
@@ -372,7 +380,7 @@ class TestIntents:
         outcomes = {row[1]: row[18] for row in tables(folder)["attempts"]}
         assert outcomes["a2"] == "ok"
         before = tables(folder)
-        folder.database.unlink()
+        lose_database(folder)
         reopen(folder, open_writer)
         assert tables(folder) == before
         assert audit(folder).faults == ()

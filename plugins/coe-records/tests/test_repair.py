@@ -1,7 +1,6 @@
 import json
 import random
 import shutil
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
@@ -9,7 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from click import Command, Context
 from click.testing import CliRunner, Result
 from coe_records import repair as work
 from coe_records.audit import audit
@@ -23,6 +24,7 @@ from coe_records.log import Log
 from coe_records.reader import Reader
 from coe_records.rebuild import rebuild
 from coe_records.repair import Repaired, repair
+from coe_records.settings import Settings
 from coe_records.writer import Draft, Writer
 
 from coe_core.cli import Frame
@@ -30,6 +32,7 @@ from coe_core.clock import SystemClock
 from coe_core.identity import AttemptId
 from coe_core.ledger import Intent
 from coe_core.record import Feedback, Interaction, StateChange
+from coe_core.settings import Secret
 from coe_core.testing.clock import EPOCH, ManualClock
 
 Open = Callable[..., Writer]
@@ -164,19 +167,28 @@ def test_changed_bit_of_the_header_of_a_line_without_rows_is_turned_back(
     ],
 )
 def test_tables_are_mended_from_the_log(
-    folder: DataFolder, sql: sqlite3.Connection, tables: Tables, statement: str
+    folder: DataFolder, sql: Any, tables: Tables, statement: str
 ) -> None:
     before = tables(folder)
     sql.execute(statement)
     assert mend(folder).left == ()
     after = tables(folder)
     assert without_pointers(after) == without_pointers(before)
-    assert list(folder.path.glob("coe.db.*.damaged")) != []
+    assert kept_copies(folder)
 
 
+def kept_copies(folder: DataFolder) -> list[Any]:
+    if folder.server is None:
+        return list(folder.path.glob("coe.db.*.damaged"))
+    with psycopg.connect(folder.server) as connection:
+        query = "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() AND tablename LIKE %s"
+        return connection.execute(query, ["interactions%damaged"]).fetchall()
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 @pytest.mark.usefixtures("turns")
 def test_damaged_name_of_a_column_is_found_and_the_tables_made_again(
-    folder: DataFolder, sql: sqlite3.Connection, tables: Tables
+    folder: DataFolder, sql: Any, tables: Tables
 ) -> None:
     """No row differs, but nobody can ask for it."""
     before = tables(folder)
@@ -347,7 +359,7 @@ def test_line_that_nothing_restores_is_named_beside_one_that_is_restored(
 
 @pytest.mark.usefixtures("turns")
 def test_dry_run_says_what_it_would_do_and_does_nothing(
-    folder: DataFolder, sql: sqlite3.Connection, tables: Tables
+    folder: DataFolder, sql: Any, tables: Tables
 ) -> None:
     path = folder.events / SEALED
     path.write_bytes(path.read_bytes().replace(b"answer 2", b"answer 3"))
@@ -362,7 +374,7 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
 
 
 @pytest.mark.usefixtures("turns")
-def test_repair_is_recorded(folder: DataFolder, sql: sqlite3.Connection) -> None:
+def test_repair_is_recorded(folder: DataFolder, sql: Any) -> None:
     sql.execute("DELETE FROM attempts")
     steps = mend(folder).steps
     log = Log(folder.events)
@@ -412,7 +424,7 @@ def test_torn_end_is_set_aside(folder: DataFolder, open_writer: Open, make_turn:
 
 
 def test_beside_a_living_writer(
-    folder: DataFolder, open_writer: Open, make_turn: MakeTurn, sql: sqlite3.Connection
+    folder: DataFolder, open_writer: Open, make_turn: MakeTurn, sql: Any
 ) -> None:
     living = open_writer(folder)
     living.commit([Draft.of(make_turn(n)) for n in range(3)])
@@ -446,7 +458,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("after", [True, False])
 def test_repair_that_was_killed_can_be_done_again(
     folder: DataFolder,
-    sql: sqlite3.Connection,
+    sql: Any,
     tables: Tables,
     monkeypatch: pytest.MonkeyPatch,
     *,
@@ -510,9 +522,7 @@ class TestCommand:
         assert result.exit_code == 1
         assert result.stdout.endswith("2 left\n")
 
-    def test_exits_with_0_when_all_is_mended(
-        self, folder: DataFolder, sql: sqlite3.Connection
-    ) -> None:
+    def test_exits_with_0_when_all_is_mended(self, folder: DataFolder, sql: Any) -> None:
         sql.execute("DELETE FROM attempts")
         result = self.run(folder, "--json")
         repaired = json.loads(result.stdout)
@@ -521,5 +531,10 @@ class TestCommand:
         assert repaired["found"][0]["kind"] == "missing"
 
     def run(self, folder: DataFolder, *options: str) -> Result:
+        server = Secret(f"file:{folder.path}.server") if folder.server else None
         frame = Frame(given_data_dir=folder.path)
-        return CliRunner().invoke(records_command(), ["repair", *options], obj=frame)
+        return CliRunner().invoke(
+            records_command(Settings(database=server)),
+            ["repair", *options],
+            parent=Context(Command("coe"), obj=frame),
+        )

@@ -107,11 +107,11 @@ class Scene:
 
 
 @pytest.fixture
-def scene(folder: DataFolder, make_turn: MakeTurn) -> Callable[..., Any]:
+def scene(folder: DataFolder, make_turn: MakeTurn, secret: Any) -> Callable[..., Any]:
     @asynccontextmanager
     async def play(summarizer: Any = None, provider: Any = None) -> AsyncIterator[Scene]:
         summarizer = summarizer or ExtractiveSummarizer()
-        records = Records(folder.path, SystemClock(), 1 << 20)
+        records = Records(folder.path, SystemClock(), 1 << 20, secret(folder))
         await records.open()
         bare = scripted_application(provider)
         application = evolve(
@@ -237,7 +237,9 @@ async def test_short_conversation_has_none(scene: Any, folder: DataFolder, table
     assert rows(tables, folder) == []
 
 
-async def test_rebuild_equals_the_original(scene: Any, folder: DataFolder, tables: Tables) -> None:
+async def test_rebuild_equals_the_original(
+    scene: Any, folder: DataFolder, tables: Tables, lose_database: Callable[[DataFolder], None]
+) -> None:
     provider = ScriptedProvider()
     model = ModelSummarizer("scripted", ModelCaller(SystemClock()))
     async with scene(model, provider) as play:
@@ -246,7 +248,7 @@ async def test_rebuild_equals_the_original(scene: Any, folder: DataFolder, table
     assert before["conversation_summaries"]
     assert [row for row in before["attempts"] if row[3] == "summary"]
     assert audit(folder).faults == ()
-    folder.database.unlink()
+    lose_database(folder)
     rebuild(folder)
     assert tables(folder) == before
 

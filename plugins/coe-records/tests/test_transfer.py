@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import Command, Context
 from click.testing import CliRunner, Result
 from coe_records.audit import audit
 from coe_records.command import records_command
@@ -15,6 +16,7 @@ from coe_records.formats import read
 from coe_records.importing import BATCH_LINES
 from coe_records.log import Log
 from coe_records.rebuild import rebuild
+from coe_records.settings import Settings
 from coe_records.writer import Draft, Writer
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -26,9 +28,11 @@ from coe_core.error import InvalidField
 from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Feedback, Interaction
+from coe_core.settings import Secret
 from coe_core.testing.clock import EPOCH
 from coe_core.testing.strategies import conversations
 
+Lose = Callable[[DataFolder], None]
 Open = Callable[..., Writer]
 MakeTurn = Callable[..., Interaction]
 Tables = Callable[[DataFolder], dict[str, list[Any]]]
@@ -70,8 +74,13 @@ LANGFUSE = {
 
 
 def coe_records(folder: DataFolder, *arguments: str) -> Result:
+    server = Secret(f"file:{folder.path}.server") if folder.server else None
     frame = Frame(given_data_dir=folder.path)
-    return CliRunner().invoke(records_command(), arguments, obj=frame)
+    return CliRunner().invoke(
+        records_command(Settings(database=server)),
+        arguments,
+        parent=Context(Command("coe"), obj=frame),
+    )
 
 
 def write(folder: DataFolder, *lines: Any) -> Path:
@@ -105,7 +114,9 @@ def in_order(lines: Sequence[Any]) -> list[bytes]:
 
 
 class TestRoundTrip:
-    def test_gives_the_same_conversations(self, folder: DataFolder, tables: Tables) -> None:
+    def test_gives_the_same_conversations(
+        self, folder: DataFolder, tables: Tables, lose_database: Lose
+    ) -> None:
         lines = [
             {"messages": [ASKED, ANSWER, MORE, LAST], "session_id": "s1"},
             {"messages": [ASKED, ANSWER], "metadata": {"tag": "x"}, "split": "train"},
@@ -115,7 +126,7 @@ class TestRoundTrip:
         assert take(folder, *lines)["turns"] == 5
         assert audit(folder).faults == ()
         before = tables(folder)
-        folder.database.unlink()
+        lose_database(folder)
         rebuild(folder)
         assert tables(folder) == before
         back = exported(folder)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from pathlib import Path
@@ -13,14 +13,16 @@ from attrs import asdict, define, evolve, field, frozen
 
 from coe_core.codec import decode, structure
 from coe_core.record import Pointer
-from coe_records import database, manifest
-from coe_records.comparison import Comparison, tolerant_text
+from coe_records import manifest
+from coe_records.comparison import Comparison
+from coe_records.database import Connection
 from coe_records.envelope import GENESIS, Line
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
 from coe_records.log import Entry, Log
 from coe_records.manifest import Tally
 from coe_records.projection import CHUNK_LINES, Mark, Projection, moved
+from coe_records.registry import elsewhere
 
 Kind: TypeAlias = Literal[
     "altered", "broken_chain", "damaged", "dangling", "extra", "lost", "missing", "torn"
@@ -52,22 +54,29 @@ class Report:
     faults: tuple[Fault, ...]
     restored: tuple[Fault, ...] = ()
     """Damage that stays where it is, while all that was there is restored elsewhere in the log."""
+    elsewhere: Mapping[str, int] = field(factory=dict)
+    """Machine to the number of segments that are there, which it is for a `verify` there to look
+    at.
+    """
 
 
 def audit(folder: DataFolder) -> Report:
     """Compare everything. Changes nothing; a server may go on writing meanwhile: what it writes
-    after the beginning is left out. Raises `OSError` or `sqlite3.Error` if there is no beginning.
+    after the beginning is left out. Raises `OSError` or the database's error if there is no
+    beginning.
     """
-    log = Log(folder.events)
-    connection = database.connect(folder.database, writable=False)
-    connection.text_factory = tolerant_text
+    tables = folder.tables
+    projection = folder.projection(writable=False)
+    connection, log = projection.connection, projection.log
     try:
         with locked(folder.lock):  # Nobody is between log and database.
-            connection.execute("BEGIN")
-            marks = Projection(connection, log).marks()
+            connection.begin_reading()
+            theirs = elsewhere(connection, log)
+            marks = {p: mark for p, mark in projection.marks().items() if p not in theirs}
             sizes = {path: log.size(path) for path in log.segments()}
             sealed = manifest.sealed(folder.events)
-        return Audit(connection, log, marks, sizes, sealed).run()
+        work = Audit(projection, tables.damage, marks, sizes, sealed, theirs.keys())
+        return evolve(work.run(), elsewhere=Counter(theirs.values()))
     finally:
         connection.close()
 
@@ -99,11 +108,12 @@ def stood_for(line: Line) -> set[Pointer]:
 class Audit:
     """One audit, of one moment."""
 
-    _connection: sqlite3.Connection
-    _log: Log
+    _projection: Projection
+    _damage: Callable[[Connection], Iterable[tuple[str, str]]]
     _marks: Mapping[str, Mark]
     _sizes: Mapping[str, int]
     _sealed: AbstractSet[str]
+    _elsewhere: AbstractSet[str]
     _faults: list[Fault] = field(factory=list, init=False)
     _records: int = field(default=0, init=False)
     _links: dict[str, Mark] = field(factory=dict, init=False)
@@ -121,7 +131,7 @@ class Audit:
 
     def run(self) -> Report:
         """Look at everything."""
-        comparison = Comparison(self._connection, self._log, self._note)
+        comparison = Comparison(self._projection, self._elsewhere, self._note)
         try:
             for path in self._in_order():
                 if path in self._sizes:
@@ -129,8 +139,9 @@ class Audit:
                 else:
                     self._note_loss(path)
             comparison.find_strays()
-            self._check_pages()
-        except sqlite3.DatabaseError as error:
+            for where, text in self._damage(self._projection.connection):
+                self._note("damaged", where, text)
+        except self._projection.connection.DatabaseError as error:
             self._note("damaged", "database", f"it cannot be read to its end: {error}")
         restored = self._judge_gaps()
         return Report(
@@ -139,6 +150,10 @@ class Audit:
             faults=tuple(self._faults),
             restored=tuple(restored),
         )
+
+    @property
+    def _log(self) -> Log:
+        return self._projection.log
 
     def _note(self, kind: Kind, where: str, text: str) -> None:
         self._faults.append(Fault(kind=kind, where=where, text=text))
@@ -270,11 +285,3 @@ class Audit:
             self._faults.append(fault)
         elif gap != entry.pointer.segment:
             self._explained.append((fault, self._gaps[gap]))
-
-    def _check_pages(self) -> None:
-        """Look at what no row shows: names of columns, pages, and indexes against their tables."""
-        for name in database.damaged_tables(self._connection):
-            self._note("damaged", f"database:{name}", "the table does not have its columns")
-        for (text,) in self._connection.execute("PRAGMA integrity_check(20)"):
-            if text != "ok":
-                self._note("damaged", "database", text)

@@ -12,12 +12,13 @@ from pathlib import Path
 from attrs import frozen
 
 from coe_core.error import Conflict
-from coe_records import database
+from coe_records import sqlite
 from coe_records.audit import Fault, audit
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
 from coe_records.log import Log
 from coe_records.projection import Projection
+from coe_records.rebuild import rebuild
 
 STATE = "state.sqlite"
 """The engine's own state store in the data folder: keys, toggles, parameters, budgets."""
@@ -36,35 +37,45 @@ class Copied:
 
 
 def back_up(folder: DataFolder, target: Path) -> Copied:
-    """Copy a data folder's records and state. Raises `Conflict` unless the target is empty."""
+    """Copy a data folder's records and state. Raises `Conflict` unless the target is empty.
+
+    Tables on a server are not copied: those of the copy are made of the log, in a file.
+    """
     _make_empty(target)
     with locked(folder.copying):
         return _back_up(folder, target)
 
 
 def _back_up(folder: DataFolder, target: Path) -> Copied:
-    with closing(database.connect(folder.database, writable=False)) as source:
-        with locked(folder.lock):  # Nobody is between log and database.
-            source.execute("BEGIN")
-            Projection(source, Log(folder.events)).marks()
+    if folder.server is None:
+        with closing(sqlite.connect(folder.database, writable=False)) as source:
+            with locked(folder.lock):  # Nobody is between log and database.
+                source.begin_reading()
+                Projection(source, Log(folder.events)).marks()
+                sizes = _sizes(folder.events)
+            _copy_database(source, target / folder.database.name)
+    else:
+        with locked(folder.lock):
             sizes = _sizes(folder.events)
-        _copy_database(source, target / folder.database.name)
     if (folder.path / STATE).exists():
-        with closing(database.connect(folder.path / STATE, writable=False)) as source:
+        with closing(sqlite.connect(folder.path / STATE, writable=False)) as source:
             _copy_database(source, target / STATE)
     for name, size in sizes.items():
         _copy(folder.events / name, target / folder.events.name / name, size)
-    return _copied(target)
+    return _copied(DataFolder(target), rebuilds=folder.server is not None)
 
 
 def restore(source: Path, folder: DataFolder) -> Copied:
-    """Copy a backup to where a data folder shall be. Raises `Conflict` unless it is empty."""
+    """Copy a backup to where a data folder shall be. Raises `Conflict` unless it is empty.
+
+    Tables on a server are made of the log.
+    """
     if not (source / folder.events.name).is_dir():
         raise Conflict(f"{source} is no backup: it has no folder {folder.events.name}")
     _make_empty(folder.path)
     for name, size in _sizes(source).items():
         _copy(source / name, folder.path / name, size)
-    return _copied(folder.path)
+    return _copied(folder, rebuilds=folder.server is not None)
 
 
 def _make_empty(path: Path) -> None:
@@ -81,7 +92,7 @@ def _sizes(path: Path) -> Mapping[str, int]:
 
 def _copy_database(source: sqlite3.Connection, to: Path) -> None:
     """Copy what the source's transaction sees, whatever is written meanwhile."""
-    with closing(database.connect(to)) as copy:
+    with closing(sqlite.connect(to)) as copy:
         source.backup(copy)
     _sync(to)
 
@@ -103,10 +114,12 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
-def _copied(path: Path) -> Copied:
-    report, sizes = audit(DataFolder(path)), _sizes(path)
+def _copied(folder: DataFolder, *, rebuilds: bool) -> Copied:
+    if rebuilds:
+        rebuild(folder)
+    report, sizes = audit(folder), _sizes(folder.path)
     return Copied(
-        path=str(path),
+        path=str(folder.path),
         files=len(sizes),
         size_bytes=sum(sizes.values()),
         records=report.records,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coe_core.cli import Frame, echo_json, pass_frame
-from coe_records.folder import DataFolder
+from coe_records.settings import data_folder
 
 if TYPE_CHECKING:
     from coe_records.backup import Copied
@@ -47,7 +47,7 @@ def restore(context: click.Context, frame: Frame, *, from_: Path, as_json: bool)
     """
     from coe_records import backup as work
 
-    _tell(context, work.restore(from_, DataFolder(frame.data_dir)), as_json=as_json)
+    _tell(context, work.restore(from_, data_folder(frame)), as_json=as_json)
 
 
 def _tell(context: click.Context, copied: Copied, *, as_json: bool) -> None:

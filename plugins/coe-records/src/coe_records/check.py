@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from attrs import frozen
 
 from coe_core.contract import Finding
+from coe_core.settings import Secret
+from coe_records.database import raised
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
-from coe_records.log import Log
 
 
 @frozen
@@ -20,17 +21,20 @@ class RecordsCheck:
     """Whether log and database can be written, and reach equally far; `verify` looks closer."""
 
     data_dir: Path
+    server: Secret | None = None
     name: str = "records"
 
     async def check(self) -> Finding:
-        return await asyncio.to_thread(self._check, DataFolder(self.data_dir))
+        server = self.server.reveal() if self.server else None
+        return await asyncio.to_thread(self._check, DataFolder(self.data_dir, server))
 
     def _check(self, folder: DataFolder) -> Finding:
         from coe_records.audit import audit
 
-        if not folder.database.exists() and not folder.events.exists():
+        files = [folder.events, *([] if folder.server else [folder.database])]
+        if not any(path.exists() for path in files):
             return Finding(ok=True, text="no turn has been recorded yet")
-        for path in (folder.events, folder.database):
+        for path in files:
             if not os.access(path, os.R_OK | os.W_OK):
                 text = f"{path} is not there, or cannot be written"
                 return Finding(ok=False, text=text, mend="Make it readable and writable.")
@@ -38,9 +42,11 @@ class RecordsCheck:
             uneven = _uneven(folder)
             # What repair has restored stands elsewhere: a file stays as short as it was found.
             is_even = not uneven or not audit(folder).faults
-        except (OSError, sqlite3.Error) as error:
-            text = f"the database {folder.database} cannot be read: {error}"
-            mend = "`coe records rebuild` makes it again from the log."
+        except raised() as error:
+            text = f"the database {folder.tables.place} cannot be read: {error}"
+            mend = "See to the Postgres server, and to [plugins.records] database."
+            if folder.server is None:
+                mend = "`coe records rebuild` makes it again from the log."
             return Finding(ok=False, text=text, mend=mend)
         if not is_even:
             text = f"log and database do not reach equally far: {', '.join(uneven)}"
@@ -53,16 +59,12 @@ class RecordsCheck:
 
 
 def _uneven(folder: DataFolder) -> list[str]:
-    from coe_records import database
-    from coe_records.projection import Projection
+    from coe_records.registry import elsewhere
 
-    log = Log(folder.events)
-    connection = database.connect(folder.database, writable=False)
-    try:
-        with locked(folder.lock):
-            marks = Projection(connection, log).marks()
-            sizes = {path: log.size(path) for path in log.segments()}
-    finally:
-        connection.close()
-    ends = {path: mark.end_bytes for path, mark in marks.items()}
+    projection = folder.projection(writable=False)
+    log = projection.log
+    with closing(projection.connection), locked(folder.lock):
+        marks, theirs = projection.marks(), elsewhere(projection.connection, log)
+        sizes = {path: log.size(path) for path in log.segments()}
+    ends = {path: mark.end_bytes for path, mark in marks.items() if path not in theirs}
     return sorted(p for p in ends.keys() | sizes if sizes.get(p, 0) != ends.get(p, 0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,10 +11,11 @@ from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.error import StartRefused
 from coe_records.backup_command import backup, restore
 from coe_records.compact_command import compact
+from coe_records.database import raised
 from coe_records.folder import DataFolder
 from coe_records.log_command import log
 from coe_records.reprocess_command import reprocess
-from coe_records.settings import Settings, pass_settings
+from coe_records.settings import Settings, data_folder, pass_settings
 from coe_records.transfer import export, import_
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -69,6 +69,8 @@ def verify(context: click.Context, frame: Frame, *, as_json: bool) -> None:
         click.echo(
             f"{report.records} records in {report.segments} segments, {len(report.faults)} faults"
         )
+        for machine, count in sorted(report.elsewhere.items()):
+            click.echo(f"{count} segments more are on {machine}, to be verified there")
     context.exit(1 if report.faults else 0)
 
 
@@ -131,12 +133,12 @@ def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
 @contextmanager
 def usable(frame: Frame) -> Iterator[DataFolder]:
     """Yield the data folder, and say what to do when its records cannot be read."""
-    folder = DataFolder(frame.data_dir)
+    folder = data_folder(frame)
     if not folder.events.is_dir():
         raise StartRefused(f"there is no log in {folder.path}; name the folder with --data")
     try:
         yield folder
-    except (OSError, sqlite3.Error) as error:
+    except raised() as error:
         raise StartRefused(
             f"the records in {folder.path} cannot be read: {error}; "
             "`coe records rebuild` makes a lost database again"

@@ -8,7 +8,7 @@ import click
 
 from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.error import StartRefused
-from coe_records.folder import DataFolder
+from coe_records.settings import data_folder
 
 
 @click.command("compact")
@@ -24,7 +24,7 @@ def compact(context: click.Context, frame: Frame, *, undo: bool, as_json: bool) 
     """
     from coe_records.compaction import Compaction
 
-    folder = DataFolder(frame.data_dir)
+    folder = data_folder(frame)
     if not folder.events.is_dir():
         raise StartRefused(f"there is no log in {folder.path}; name the folder with --data")
     work = Compaction(folder)

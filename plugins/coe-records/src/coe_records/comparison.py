@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from typing import Any
 
@@ -13,10 +13,12 @@ from attrs import define, field
 from coe_core.codec import decode
 from coe_core.error import RecordDamaged
 from coe_core.record import Pointer
+from coe_records.database import Connection, Cursor
 from coe_records.envelope import Line
 from coe_records.log import Log
-from coe_records.projection import json_list
-from coe_records.row import Row, Rows
+from coe_records.projection import Projection, json_list
+from coe_records.registry import ELSEWHERE
+from coe_records.row import Row, Rows, readable
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "interactions": ("id",),
@@ -32,20 +34,16 @@ COUNTED_ONCE = ("interactions", "feedback", "conversation_summaries")
 """The tables with a row for each record that counts once, however often the log has it."""
 
 
-def tolerant_text(stored: bytes) -> str:
-    """Read a text even if it is none: it then differs from what it should be."""
-    return stored.decode(errors="backslashreplace")
-
-
 @define
 class Comparison:
     """Takes the log in, piece by piece; then tells which rows no piece accounted for.
 
-    The connection reads texts as `tolerant_text` does.
+    The connection is tolerant. Rows of segments that are on other machines are theirs to compare.
     """
 
-    _connection: sqlite3.Connection
-    _log: Log
+    _projection: Projection
+    _elsewhere: AbstractSet[str]
+    """Those segments."""
     _note: Callable[[Any, str, str], None]
     _accounted: Counter[str] = field(factory=Counter, init=False)
     """How many rows of each table are as they should be."""
@@ -56,7 +54,7 @@ class Comparison:
         """Compare the rows of some lines: all at once, and one by one only if they differ."""
         rows = Rows()
         for pointer, line in lines:
-            rows.add(line.kind, decode(line.body), pointer)
+            rows.add(line.kind, _body(line), pointer)
         if not self._all_agree(rows):
             self._compare_each(lines, rows)
 
@@ -68,13 +66,11 @@ class Comparison:
             table: sorted(made, key=itemgetter(slice(len(KEYS[table]))))
             for table, made in _by_table(rows).items()
         }
-        self._connection.text_factory = str  # Twice as fast.
         try:
-            agree = all(self._rows(table, ids) == expected[table] for table in KEYS)
-        except sqlite3.OperationalError:
-            agree = False  # A text is none.
-        finally:
-            self._connection.text_factory = tolerant_text
+            with self._connection.strict_texts():
+                agree = all(self._rows(table, ids) == expected[table] for table in KEYS)
+        except self._connection.OperationalError:
+            agree = False
         if agree:
             self._accounted.update({table: len(made) for table, made in expected.items()})
         return agree
@@ -97,11 +93,26 @@ class Comparison:
     def find_strays(self) -> None:
         """Find the rows that no line accounted for, if there are any."""
         for table, key in KEYS.items():
-            (count,) = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+            (count,) = self._select_ours("count(*)", table).fetchone()
             if count != self._accounted[table]:
-                for row in self._connection.execute(f"SELECT * FROM {table}"):  # noqa: S608
+                for row in self._select_ours("*", table):
                     if (table, row[: len(key)]) not in self._told:
                         self._judge(table, row)
+
+    @property
+    def _log(self) -> Log:
+        return self._projection.log
+
+    @property
+    def _connection(self) -> Connection:
+        return self._projection.connection
+
+    def _select_ours(self, what: str, table: str) -> Cursor:
+        query = f"SELECT {what} FROM {table}"  # noqa: S608
+        if not self._elsewhere:
+            return self._connection.execute(query)
+        theirs = f" WHERE segment NOT IN ({ELSEWHERE})"
+        return self._connection.execute(query + theirs, [self._log.id])
 
     def _rows(self, table: str, ids: set[str]) -> list[Row]:
         """Return the rows of some turns, by key."""
@@ -153,15 +164,22 @@ class Comparison:
             self._note("dangling", where, f"there is no such record at {_shown(row)}")
             return
         rows = Rows()
-        rows.add(line.kind, decode(line.body), _pointer(row))
+        rows.add(line.kind, _body(line), _pointer(row))
         if row not in (*_by_table(rows)[table], *rows.settled):
             self._note("extra", where, f"the record at {_shown(row)} does not say so")
 
     def _line(self, row: Row) -> Line | None:
+        """Read the line of a row; one that should be in this log must be in this log."""
         try:
-            return self._log.read(_pointer(row))
+            pointer = _pointer(row)
+            is_theirs = pointer.segment in self._elsewhere
+            return self._projection.line(pointer) if is_theirs else self._log.read(pointer)
         except (RecordDamaged, TypeError, ValueError, OverflowError):
             return None  # Whatever a row may hold when its bytes were changed.
+
+
+def _body(line: Line) -> Any:
+    return readable(decode(line.body), line.body)
 
 
 def _by_table(rows: Rows) -> dict[str, list[Row]]:

@@ -28,7 +28,7 @@ from coe_core.message import Message
 from coe_core.service import History
 from coe_records.table import chat_messages, conversation_summaries, interactions
 
-WHOLE = 1 << 31
+WHOLE = (1 << 31) - 1
 """More messages than any conversation has."""
 
 REACH = 2

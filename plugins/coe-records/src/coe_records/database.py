@@ -1,106 +1,169 @@
-"""The SQL database: connections, and migrations under a version table of our own."""
+"""What the records ask of a database, SQLite or Postgres.
+
+Statements are written once, with SQLite's placeholders, in the SQL that both understand; what they
+spell differently is in `sqlite.py` and `postgres.py`, and nowhere else.
+"""
 
 from __future__ import annotations
 
-import os
 import sqlite3
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
-from coe_records import table
+    from coe_records.row import Row
 
-BUSY_S = 30.0
-"""How long to wait for somebody else's transaction: a backup, or a tool in an operator's hand."""
-
-
-def connect(path: Path, *, writable: bool = True) -> sqlite3.Connection:
-    """Open the file; transactions begin and end only where we say so."""
-    if writable:  # Made by us, not by SQLite: nobody else may read what is in it.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    mode = "rw" if writable else "ro"
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=BUSY_S,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    try:
-        if writable:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            # SQLite opens for reading what it cannot open for writing, and says so at the first
-            # change: better to fail now, and try again, than with every change to come.
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("PRAGMA user_version = 0")
-            connection.execute("ROLLBACK")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+Clash: TypeAlias = Literal["refuse", "replace", "ignore"]
+"""What becomes of a row whose key the table has already."""
 
 
-def reading_engine(path: Path) -> Engine:
-    """Make an engine whose connections cannot write."""
-    return create_engine(
-        "sqlite://",
-        creator=lambda: connect(path, writable=False),
-        poolclass=QueuePool,
-        pool_size=4,
-        max_overflow=28,
-    )
+class Cursor(Protocol):
+    """What a statement found."""
+
+    @property
+    def description(self) -> Any:
+        """A sequence for each column, its name first."""
+        ...
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows a statement changed."""
+        ...
+
+    def fetchone(self) -> Any:
+        """Return the next row, or None."""
+        ...
+
+    def fetchmany(self, size: int) -> list[Any]:
+        """Return the next rows, none at the end."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows that are left."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the rows that are left."""
+        ...
 
 
-def version(connection: sqlite3.Connection) -> str | None:
-    """Tell which migration the database is at, None for an empty one."""
-    found = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE name = ?", [table.VERSION_TABLE]
-    ).fetchone()
-    if found is None:
-        return None
-    row = connection.execute(f"SELECT version_num FROM {table.VERSION_TABLE}").fetchone()  # noqa: S608
-    return row[0] if row else None
+class Connection(Protocol):
+    """A connection, whose transactions begin and end only where we say so."""
+
+    # Classes of what it raises, as PEP 249 has them.
+    @property
+    def Error(self) -> type[Exception]: ...  # noqa: N802
+    @property
+    def IntegrityError(self) -> type[Exception]: ...  # noqa: N802
+    @property
+    def DatabaseError(self) -> type[Exception]: ...  # noqa: N802
+    @property
+    def OperationalError(self) -> type[Exception]: ...  # noqa: N802
+    @property
+    def DataError(self) -> type[Exception]: ...  # noqa: N802
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether there is something to commit or to roll back."""
+        ...
+
+    def execute(self, statement: str, values: Sequence[Any] = (), /) -> Cursor:
+        """Execute one statement."""
+        ...
+
+    def insert(self, into: sa.Table, rows: Iterable[Row], *, clash: Clash = "refuse") -> None:
+        """Insert rows, their values in the order of the table's columns."""
+        ...
+
+    def begin(self) -> None:
+        """Begin a transaction to write in, on a new connection if the old one has broken."""
+        ...
+
+    def begin_reading(self) -> None:
+        """Begin a transaction that goes on seeing what its first statement saw."""
+        ...
+
+    def strict_texts(self) -> AbstractContextManager[None]:
+        """Raise meanwhile where a text in the database is none."""
+        ...
+
+    def hold(self, name: str) -> bool:
+        """Take a lock between machines for as long as this connection, and those that replace it,
+        are open; False if somebody else has it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
 
 
-def damaged_tables(connection: sqlite3.Connection) -> list[str]:
-    """List the tables that do not have the columns which the newest migration gave them."""
-    if version(connection) != table.HEAD:
-        return []
-    return [
-        name
-        for name, made in table.metadata.tables.items()
-        if [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] != made.c.keys()
-    ]
+class Database(Protocol):
+    """Where the tables are."""
+
+    @property
+    def place(self) -> str:
+        """How to call it before people; no secret is in it."""
+        ...
+
+    @property
+    def keeps_lines(self) -> bool:
+        """Whether it is to keep the lines of the log too: a machine may be lost with its folder,
+        while its database is not. What is acknowledged is then in both, else in the log at least.
+        """
+        ...
+
+    def connect(self, *, writable: bool = True, tolerant: bool = False) -> Connection:
+        """Open a connection; a tolerant one reads texts even where they are none."""
+        ...
+
+    def engine(self, *, writable: bool = False) -> sa.Engine:
+        """Make SQLAlchemy's way to it."""
+        ...
+
+    def version(self, connection: Connection, version_table: str) -> str | None:
+        """Tell which migration the tables are at, None if there are none."""
+        ...
+
+    def upgrading(self) -> AbstractContextManager[sa.Connection]:
+        """Open a transaction in which tables may be made and changed, the only one of its kind."""
+        ...
+
+    def damage(self, connection: Connection) -> Iterator[tuple[str, str]]:
+        """Look for damage that no row shows, as far as that can be seen from here; yield where it
+        is, and what.
+        """
+        ...
+
+    def set_aside_unless_sound(self) -> str | None:
+        """Move away what is no database at all, and tell where to."""
+        ...
+
+    def keep_copy(self, stamp: str) -> None:
+        """Keep the tables as they are, under another name, before they are made again."""
+        ...
 
 
-def migrate(path: Path) -> None:
-    """Bring the database up to date, in one transaction. The caller holds the log's lock."""
-    connection = connect(path)
-    try:
-        due = version(connection) != table.HEAD
-    finally:
-        connection.close()
-    if due:
-        _upgrade(path)
+def raised() -> tuple[type[Exception], ...]:
+    """Return what a database and its file, or its server, may raise; for an `except`.
+
+    Postgres's errors are among it only if its driver was loaded, which nobody else raises them.
+    """
+    psycopg = sys.modules.get("psycopg")
+    return (OSError, sqlite3.Error, *([psycopg.Error] if psycopg else []))
 
 
-def _upgrade(path: Path) -> None:
-    # Loaded here, for it takes a fifth of a second that most starts have no use for.
-    from alembic import command
-    from alembic.config import Config
+def database_of(folder: Path, server: str | None) -> Database:
+    """Return the database of a data folder: the server, or else the file in it."""
+    if server is not None:
+        from coe_records.postgres import PostgresServer
 
-    engine = create_engine("sqlite://", creator=lambda: connect(path))
-    config = Config()
-    config.set_main_option("script_location", "coe_records:migrations")
-    config.set_main_option("path_separator", "os")
-    try:
-        with engine.connect() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except DBAPIError as error:
-        raise error.orig or error from error
-    finally:
-        engine.dispose()
+        return PostgresServer(server)
+    from coe_records.sqlite import SqliteFile
+
+    return SqliteFile(folder / "coe.db")

@@ -8,17 +8,16 @@ from typing import Any
 
 import msgspec
 from attrs import frozen
-from sqlalchemy import ColumnElement, Connection, Select, exists, select
+from sqlalchemy import ColumnElement, Connection, Select, exists
 
 from coe_core.codec import decode, rfc3339, structure
 from coe_core.ledger import Ledger
 from coe_core.record import Interaction, Pointer
 from coe_records.conversation import MESSAGES, whole
-from coe_records.database import reading_engine
 from coe_records.extent import Extent
 from coe_records.folder import DataFolder
 from coe_records.log import Log
-from coe_records.reader import told
+from coe_records.reader import selected, told
 from coe_records.table import feedback, interactions
 
 
@@ -38,7 +37,7 @@ class Export:
         is_followed = exists().where(
             later.c.follows == turns.c.id, later.c.group_name == turns.c.group_name
         )
-        query = select(turns).where(*self.extent.holds(turns, turns.c.started_at), ~is_followed)
+        query = selected(turns).where(*self.extent.holds(turns, turns.c.started_at), ~is_followed)
         with self._connected() as connection:
             for row in _rows(connection, query.order_by(turns.c.started_at, turns.c.id)):
                 yield msgspec.json.encode(self._conversation(connection, row)) + b"\n"
@@ -50,12 +49,12 @@ class Export:
                 yield from self._lines(connection, table, table.c[at])
 
     def _lines(self, connection: Connection, table: Any, at: ColumnElement[str]) -> Iterator[bytes]:
-        query: Select[Any] = select(table).where(*self.extent.holds(table, at))
+        query = selected(table).where(*self.extent.holds(table, at))
         for row in _rows(connection, query.order_by(at, table.c.id)):
-            yield self._log.read(_pointer(row)).raw
+            yield self._log.line(_pointer(row), row["line"]).raw
 
     def _conversation(self, connection: Connection, row: Mapping[Any, Any]) -> dict[str, Any]:
-        turn = structure(told(self._log.read(_pointer(row))), Interaction)
+        turn = structure(told(self._log.line(_pointer(row), row["line"])), Interaction)
         newest_first = connection.execute(MESSAGES, whole(turn.group, turn.id)).all()
         line = {
             "messages": [_said(*said) for said in reversed(newest_first)],
@@ -74,7 +73,7 @@ class Export:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        engine = reading_engine(self.folder.database)
+        engine = self.folder.tables.engine()
         try:
             with engine.connect() as connection:
                 yield connection
@@ -84,7 +83,8 @@ class Export:
 
 def _rows(connection: Connection, query: Select[Any]) -> Iterator[Mapping[Any, Any]]:
     """Yield rows, of which only some hundred are held at a time."""
-    yield from connection.execute(query, execution_options={"yield_per": 500}).mappings()
+    with connection.execute(query, execution_options={"yield_per": 500}) as result:
+        yield from result.mappings()
 
 
 def _said(role: str, content: str | None, whole: str | None) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from loguru import logger
 from coe_core.error import CoeError, Unavailable
 from coe_core.ledger import Intent
 from coe_core.record import Interaction, JobRun, Pointer, Record
+from coe_records.database import raised
 from coe_records.folder import DataFolder
 from coe_records.window import Window
 from coe_records.writer import Draft, Writer
@@ -143,7 +143,7 @@ class GroupJournal:
         if self._writer is None:
             try:
                 self._writer = self._open_writer()
-            except (OSError, sqlite3.Error) as error:
+            except raised() as error:
                 raise Unavailable(
                     f"the data folder {self._folder.path} cannot be used: {error}; "
                     "`coe doctor` tells more. The server goes on by itself once it can be",

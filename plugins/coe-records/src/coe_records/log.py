@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from io import BufferedReader
 from pathlib import Path
@@ -35,6 +36,19 @@ class Log:
     """Reads segments. Holds no file open."""
 
     events: Path
+
+    @property
+    def id_file(self) -> Path:
+        """What the file is called that `id` is in."""
+        return self.events / "id"
+
+    @property
+    def id(self) -> str | None:
+        """What tells this log from those of other machines; None if nobody has written to it."""
+        try:
+            return self.id_file.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return None
 
     def segments(self) -> list[str]:
         """List the segments, by day and name."""
@@ -100,15 +114,19 @@ class Log:
         """Read the line at a pointer. Raises `RecordDamaged` unless it is the one pointed to."""
         where = f"{pointer.segment} at byte {pointer.offset}"
         try:
-            raw = self.raw(pointer)
-            if sha256(raw).hexdigest() != pointer.sha256:
-                raise Damaged("the bytes there do not have the checksum that the database gives")
-            return parse(raw)
+            return checked(self.raw(pointer), pointer)
         except (OSError, Damaged) as error:
             raise RecordDamaged(
                 f"the record in {where} cannot be read: {error}; `coe records verify` lists "
                 "all that is damaged"
             ) from error
+
+    def line(self, pointer: Pointer, copy: bytes | None) -> Line:
+        """Read the line at a pointer, from a copy if that is whole. Raises `RecordDamaged`."""
+        if copy is not None:
+            with suppress(Damaged):
+                return checked(copy, pointer)
+        return self.read(pointer)
 
     def raw(self, pointer: Pointer) -> bytes:
         """Read the bytes at a pointer, whatever they are."""
@@ -122,6 +140,13 @@ class Log:
             return os.pread(fd, pointer.length, pointer.offset)
         finally:
             os.close(fd)
+
+
+def checked(raw: bytes, pointer: Pointer) -> Line:
+    """Read a line. Raises `Damaged` unless it is the one that a pointer means."""
+    if sha256(raw).hexdigest() != pointer.sha256:
+        raise Damaged("the bytes there do not have the checksum that the database gives")
+    return parse(raw)
 
 
 def _entry(segment: str, offset: int, raw: bytes) -> Entry:

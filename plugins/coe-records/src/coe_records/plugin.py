@@ -41,7 +41,8 @@ class RecordsPlugin:
 
     @hookimpl
     def coe_services(self, ctx: Context) -> Sequence[Service]:
-        records = Records(ctx.data_dir, ctx.need(Clock), self.settings.segment_bytes)
+        settings = self.settings
+        records = Records(ctx.data_dir, ctx.need(Clock), settings.segment_bytes, settings.database)
         contracts = (Journal, RecordReader, SessionStore)
         return [Service(contract=contract, provider=records) for contract in contracts]
 
@@ -78,7 +79,7 @@ class RecordsPlugin:
 
     @hookimpl
     def coe_checks(self, ctx: Context) -> Sequence[Check]:
-        return [RecordsCheck(ctx.data_dir)]
+        return [RecordsCheck(ctx.data_dir, self.settings.database)]
 
     @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:

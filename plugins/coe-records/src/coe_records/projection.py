@@ -2,57 +2,41 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
 import msgspec
-from attrs import astuple, evolve, field, frozen
-from sqlalchemy import Table, insert
-from sqlalchemy.dialects import sqlite
+from attrs import astuple, evolve, frozen
 
 from coe_core.codec import decode
 from coe_core.error import RecordDamaged
 from coe_core.record import Pointer
 from coe_records import table
+from coe_records.database import Connection
 from coe_records.envelope import Line
 from coe_records.log import Entry, Log
-from coe_records.row import Rows, once_of
+from coe_records.registry import ELSEWHERE
+from coe_records.row import Row, Rows, group_of, once_of, readable
 
 CHUNK_LINES = 500
 
 
 def json_list(values: Iterable[str]) -> str:
-    """Write values for SQLite's `json_each`: one statement then serves any number of them."""
+    """Write values for `json_each(?)`: one statement then serves any number of them."""
     return msgspec.json.encode(list(values)).decode()
 
 
-def _insert(into: Table, *prefix: str) -> str:
-    statement = insert(into)
-    for word in prefix:
-        statement = statement.prefix_with(word)
-    return str(statement.compile(dialect=sqlite.dialect()))
-
-
-_INTERACTION = _insert(table.interactions)
-_MESSAGE = _insert(table.chat_messages)
-_FEEDBACK = _insert(table.feedback)
-_SUMMARY = _insert(table.conversation_summaries)
-# An interaction knows better than a settlement what became of an attempt, whichever came first.
-_ATTEMPT = _insert(table.attempts, "OR REPLACE")
-_SETTLED = _insert(table.attempts, "OR IGNORE")
-_MARK = _insert(table.segments, "OR REPLACE")
 _KNOWN = """
     SELECT id, segment, offset_bytes, length_bytes, sha256
-    FROM interactions WHERE id IN (SELECT value FROM json_each(:ids))
+    FROM interactions WHERE id IN (SELECT value FROM json_each(?))
     UNION ALL
     SELECT id, segment, offset_bytes, length_bytes, sha256
-    FROM feedback WHERE id IN (SELECT value FROM json_each(:ids))
+    FROM feedback WHERE id IN (SELECT value FROM json_each(?))
     UNION ALL
     SELECT id, segment, offset_bytes, length_bytes, sha256
-    FROM conversation_summaries WHERE id IN (SELECT value FROM json_each(:ids))
+    FROM conversation_summaries WHERE id IN (SELECT value FROM json_each(?))
 """
 _OPEN = """
     SELECT value FROM json_each(?)
@@ -95,13 +79,10 @@ class Replay:
 class Projection:
     """Works within transactions on one connection."""
 
-    connection: sqlite3.Connection
+    connection: Connection
     log: Log
-    _execute: Any = field(init=False, repr=False)
-
-    @_execute.default
-    def _(self) -> Any:
-        return self.connection.execute
+    keeps_lines: bool = False
+    """Whether lines are put into the database too."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -114,25 +95,25 @@ class Projection:
             self.roll_back()
 
     def begin(self) -> None:
-        """Begin a transaction that is the only one to write."""
+        """Begin a transaction."""
         self.roll_back()
-        self._execute("BEGIN IMMEDIATE")
+        self.connection.begin()
 
     def commit(self) -> None:
         """Commit."""
-        self._execute("COMMIT")
+        self.connection.execute("COMMIT")
 
     def roll_back(self) -> None:
-        """Roll back, unless SQLite has already done so. Where even that fails, the transaction
-        is left to the next `begin`, which then fails in its turn.
+        """Roll back, unless the database has already done so. Where even that fails, the
+        transaction is left to the next `begin`, which then fails in its turn.
         """
         if self.connection.in_transaction:
-            with suppress(sqlite3.Error):
-                self._execute("ROLLBACK")
+            with suppress(self.connection.Error):
+                self.connection.execute("ROLLBACK")
 
     def known(self, ids: Sequence[str]) -> dict[str, Pointer]:
         """Return the pointers of what is recorded already of turns, feedback and summaries."""
-        found = self._execute(_KNOWN, {"ids": json_list(ids)})
+        found = self.connection.execute(_KNOWN, [json_list(ids)] * 3)
         return {
             id_: Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
             for id_, segment, offset, length, sha256 in found
@@ -140,46 +121,63 @@ class Projection:
 
     def open_attempts(self, attempt_ids: Sequence[str], owner_ids: Sequence[str]) -> set[str]:
         """Return those attempts whose end is not recorded."""
-        found = self._execute(_OPEN, [json_list(attempt_ids), json_list(owner_ids)])
+        found = self.connection.execute(_OPEN, [json_list(attempt_ids), json_list(owner_ids)])
         return {attempt_id for (attempt_id,) in found}
 
     def marks(self) -> dict[str, Mark]:
         """Return how far each segment is projected."""
-        return {row[0]: Mark(*row) for row in self._execute("SELECT * FROM segments")}
+        return {row[0]: Mark(*row) for row in self.connection.execute("SELECT * FROM segments")}
 
     def mark(self, path: str) -> Mark | None:
         """Return how far a segment is projected."""
-        row = self._execute("SELECT * FROM segments WHERE path = ?", [path]).fetchone()
+        row = self.connection.execute("SELECT * FROM segments WHERE path = ?", [path]).fetchone()
         return Mark(*row) if row else None
 
     def chain(self, writer: str) -> list[Mark]:
         """Return the marks of a writer's segments, in the order of its chain."""
-        rows = self._execute("SELECT * FROM segments WHERE writer = ? ORDER BY first_seq", [writer])
-        return [Mark(*row) for row in rows]
+        query = "SELECT * FROM segments WHERE writer = ? ORDER BY first_seq"
+        return [Mark(*row) for row in self.connection.execute(query, [writer])]
 
-    def insert(self, rows: Rows, mark: Mark) -> None:
+    def insert(self, rows: Rows, mark: Mark, lines: Iterable[Row] = ()) -> None:
         """Insert rows that are known to be new, and move the mark."""
-        many = self.connection.executemany
-        many(_INTERACTION, rows.interactions)
-        many(_MESSAGE, rows.chat_messages)
-        many(_ATTEMPT, rows.attempts)
+        insert = self.connection.insert
+        insert(table.interactions, rows.interactions)
+        insert(table.chat_messages, rows.chat_messages)
+        # An interaction knows better than a settlement what became of an attempt, whichever came
+        # first.
+        insert(table.attempts, rows.attempts, clash="replace")
         if rows.settled:
-            many(_SETTLED, rows.settled)
+            insert(table.attempts, rows.settled, clash="ignore")
         if rows.feedback:
-            many(_FEEDBACK, rows.feedback)
+            insert(table.feedback, rows.feedback)
         if rows.conversation_summaries:
-            many(_SUMMARY, rows.conversation_summaries)
-        self._execute(_MARK, astuple(mark))
+            insert(table.conversation_summaries, rows.conversation_summaries)
+        if self.keeps_lines:
+            insert(table.lines, lines)
+        insert(table.segments, [astuple(mark)], clash="replace")
+
+    def line(self, pointer: Pointer) -> Line:
+        """Read the line at a pointer, wherever it is. Raises `RecordDamaged` if it is nowhere."""
+        if self.keeps_lines:
+            query = "SELECT line FROM lines WHERE segment = ? AND offset_bytes = ?"
+            found = self.connection.execute(query, [pointer.segment, pointer.offset]).fetchone()
+            return self.log.line(pointer, found[0] if found else None)
+        return self.log.read(pointer)
 
     def forget(self, owner: str, segment: str, offset: int) -> None:
         """Delete the rows of a turn or a job that point to a place."""
         for statement in _FORGET:
-            self._execute(statement, [owner, segment, offset])
+            self.connection.execute(statement, [owner, segment, offset])
 
     def clear(self) -> None:
-        """Empty every table."""
-        for each in table.metadata.sorted_tables:
-            self._execute(str(each.delete()))
+        """Empty every table of what it has from this log."""
+        log_id = self.log.id or ""
+        is_shared = self.connection.execute(ELSEWHERE + " LIMIT 1", [log_id]).fetchone()
+        for each in table.PROJECTIONS:
+            segment = "path" if each is table.segments else "segment"
+            where = f" WHERE {segment} NOT IN ({ELSEWHERE})" if is_shared else ""
+            delete = f"DELETE FROM {each.name}{where}"  # noqa: S608
+            self.connection.execute(delete, [log_id] * bool(is_shared))
 
     def replay(
         self,
@@ -219,7 +217,11 @@ class Projection:
         for entry, line in good:
             mark = moved(mark, entry, line)
         if good and mark is not None:
-            self.insert(self._rows(good), mark)
+            found = [(entry, line, readable(decode(line.body), line.body)) for entry, line in good]
+            self.insert(self._rows(found), mark)
+            if self.keeps_lines:  # It may have them, since no table of them is ever emptied.
+                lines = [line_row(e.pointer, line.kind, body, e.raw) for e, line, body in found]
+                self.connection.insert(table.lines, lines, clash="ignore")
         return evolve(
             so_far,
             mark=mark,
@@ -243,12 +245,12 @@ class Projection:
                     return False
         return True
 
-    def _rows(self, entries: Iterable[tuple[Entry, Line]]) -> Rows:
-        found = [(entry.pointer, line, decode(line.body)) for entry, line in entries]
+    def _rows(self, found: Sequence[tuple[Entry, Line, Any]]) -> Rows:
         ids = [once for _, line, body in found if (once := once_of(line.kind, body))]
         known = self.known(ids)
         winners: dict[Any, tuple[Pointer, Line, Any]] = {}
-        for pointer, line, body in found:
+        for entry, line, body in found:
+            pointer = entry.pointer
             key: Any = once_of(line.kind, body) or pointer
             rival = winners.get(key)
             if rival and rival[1].rank <= line.rank:
@@ -264,12 +266,17 @@ class Projection:
     def _displaces(self, line: Line, at: Pointer, id_: str, recorded: Pointer) -> bool:
         """Whether the line counts in place of another with its id, which is then forgotten."""
         try:
-            if recorded == at or self.log.read(recorded).rank <= line.rank:
+            if recorded == at or self.line(recorded).rank <= line.rank:
                 return False
         except RecordDamaged:
             pass  # A whole line is better than a damaged one.
         self.forget(id_, recorded.segment, recorded.offset)
         return True
+
+
+def line_row(pointer: Pointer, kind: str, body: Any, raw: bytes) -> Row:
+    """Make the row of a line itself."""
+    return (pointer.segment, pointer.offset, group_of(kind, body), raw)
 
 
 def moved(mark: Mark | None, entry: Entry, line: Line) -> Mark:

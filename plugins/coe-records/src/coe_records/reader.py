@@ -20,13 +20,12 @@ from coe_core.message import Message
 from coe_core.record import Feedback, Interaction, Pointer
 from coe_core.service import History, Stretch
 from coe_records.conversation import Uncovered, history, said, uncovered
-from coe_records.database import reading_engine
 from coe_records.envelope import Line
 from coe_records.extent import Extent
 from coe_records.folder import DataFolder
 from coe_records.log import Log
 from coe_records.row import conversation_key
-from coe_records.table import feedback, interactions
+from coe_records.table import feedback, interactions, lines
 
 if TYPE_CHECKING:
     from coe_records.probe import Probe
@@ -53,7 +52,7 @@ class Reader:
 
     async def open(self) -> None:
         """Make ready; nothing is read yet."""
-        self._engine = reading_engine(self._folder.database)
+        self._engine = self._folder.tables.engine()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="coe-records")
 
     async def close(self) -> None:
@@ -63,7 +62,7 @@ class Reader:
 
     async def interaction(self, group: str, turn_id: TurnId) -> Interaction | None:
         """Return a turn of the group, read from the log."""
-        query = select(*place(interactions)).where(interactions.c.id == turn_id, _of(group))
+        query = selected(interactions).where(interactions.c.id == turn_id, _of(group))
         return await self._run(lambda c: next(self._records(c, query, Interaction), None))
 
     def interactions(
@@ -114,7 +113,7 @@ class Reader:
     async def find(self, group: str, conversation: str) -> Interaction | None:
         """Return the newest turn whose conversation has that digest."""
         query = (
-            select(*place(interactions))
+            selected(interactions)
             .where(interactions.c.conversation_key == conversation_key(conversation), _of(group))
             .order_by(interactions.c.started_at.desc(), interactions.c.id.desc())
         )
@@ -160,7 +159,7 @@ class Reader:
         """Page through a table by a time, whose column is called as the record's field is."""
         table = at.table
         query = (
-            select(*place(table))
+            selected(table)
             .where(*extent.holds(table, at))
             .order_by(at, table.c.id)
             .limit(PAGE_RECORDS)
@@ -177,9 +176,9 @@ class Reader:
         return await self._run(lambda connection: list(self._records(connection, query, kind)))
 
     def _records(self, connection: Connection, query: Select[Any], kind: type[T]) -> Iterator[T]:
-        for segment, offset, length, sha256 in connection.execute(query):
+        for segment, offset, length, sha256, raw in connection.execute(query):
             pointer = Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
-            yield structure(told(self._log.read(pointer)), kind)
+            yield structure(told(self._log.line(pointer, raw)), kind)
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
         loop = asyncio.get_running_loop()
@@ -190,13 +189,19 @@ class Reader:
             with self._engine.connect() as connection:
                 return work(connection)
         except DBAPIError as error:
-            text = f"the database {self._folder.database} cannot be read: {error.orig}"
+            text = f"the database {self._folder.tables.place} cannot be read: {error.orig}"
             raise Unavailable(text, retry_after_s=5) from error
 
 
 def place(table: Any) -> tuple[Column[Any], ...]:
     """Return the columns of a table that are the pointer."""
     return table.c.segment, table.c.offset_bytes, table.c.length_bytes, table.c.sha256
+
+
+def selected(table: Any) -> Select[Any]:
+    """Select pointers from a table, and the lines that they point to, where those are kept."""
+    there = (lines.c.segment == table.c.segment) & (lines.c.offset_bytes == table.c.offset_bytes)
+    return select(*place(table), lines.c.line).join(lines, there, isouter=True)
 
 
 def told(line: Line) -> Any:

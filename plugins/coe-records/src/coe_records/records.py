@@ -14,6 +14,7 @@ from coe_core.ledger import Intent
 from coe_core.message import Message
 from coe_core.record import Feedback, Interaction, Pointer, Record
 from coe_core.service import Clock, History, Stretch
+from coe_core.settings import Secret
 from coe_records.delta import is_long
 from coe_records.disk import TimedDisk
 from coe_records.folder import DataFolder
@@ -39,6 +40,7 @@ class Records:
     _data_dir: Path
     _clock: Clock
     _segment_bytes: int
+    _server: Secret | None = None
     name: str = "records"
     syncs: Window = field(factory=Window, init=False)
     """How long the disk took to write a group down."""
@@ -53,7 +55,8 @@ class Records:
         from coe_records.reader import Reader
         from coe_records.writer import Writer
 
-        folder = DataFolder(self._data_dir)
+        server = self._server.reveal() if self._server else None
+        folder = DataFolder(self._data_dir, server)
         self._reader = Reader(folder)
         self.journal = GroupJournal(
             folder,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -16,10 +14,11 @@ from attrs import frozen
 
 from coe_core.record import Pointer
 from coe_core.service import Clock
-from coe_records import database, manifest
+from coe_records import manifest
 from coe_records.audit import Fault, audit
 from coe_records.bit import changed_bit
-from coe_records.comparison import KEYS, tolerant_text
+from coe_records.comparison import KEYS
+from coe_records.database import Connection
 from coe_records.disk import Disk, replace
 from coe_records.envelope import body_extent
 from coe_records.folder import DataFolder
@@ -28,6 +27,7 @@ from coe_records.lock import locked
 from coe_records.log import Log
 from coe_records.projection import Mark, Projection
 from coe_records.rebuild import rebuild
+from coe_records.registry import ELSEWHERE
 from coe_records.restoration import bodies_at
 from coe_records.writer import Draft, Repair, Writer
 
@@ -35,7 +35,8 @@ GROUP_RECORDS = 500
 ROUNDS = 4
 """What one round mends may show what the next can."""
 _POINTERS = " UNION ".join(
-    f"SELECT {key[0]}, segment, offset_bytes, length_bytes, sha256 FROM {table}"  # noqa: S608
+    f"SELECT {key[0]}, segment, offset_bytes, length_bytes, sha256 FROM {table} "  # noqa: S608
+    f"WHERE segment NOT IN ({ELSEWHERE})"
     for table, key in KEYS.items()
 )
 
@@ -93,7 +94,7 @@ def repair(folder: DataFolder, clock: Clock, *, dry_run: bool, segment_bytes: in
     """Mend what can be mended, beside a running server if there is one.
 
     Each step can be killed and done again, and what it takes away is kept beside it. Raises
-    `OSError` or `sqlite3.Error` where there is no database to speak of: that is for `rebuild`.
+    `OSError` or the database's error where there is no database to speak of: that is for `rebuild`.
     """
     found = audit(folder).faults
     if dry_run or not found:
@@ -153,8 +154,7 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
     log = Log(folder.events)
     lost = []
     flips = [*_flips(log, _damaged_bodies(log, faults))]
-    with closing(database.connect(folder.database, writable=False)) as connection:
-        connection.text_factory = tolerant_text
+    with closing(folder.projection(writable=False).connection) as connection:
         for each in _broken(log, connection):
             if found := list(_flips(log, [each.pointer])):
                 flips += [flip for flip in found if flip not in flips]
@@ -170,9 +170,11 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
     )
 
 
-def _broken(log: Log, connection: sqlite3.Connection) -> Iterator[Lost]:
+def _broken(log: Log, connection: Connection) -> Iterator[Lost]:
     """Yield the pointers of the database that do not fit what is in the log."""
-    for owner, segment, offset, length, checksum in connection.execute(_POINTERS):
+    for owner, segment, offset, length, checksum in connection.execute(
+        _POINTERS, [log.id or ""] * len(KEYS)
+    ):
         try:
             pointer = Pointer(segment=segment, offset=offset, length=length, sha256=checksum)
             if sha256(log.raw(pointer)).hexdigest() != checksum:
@@ -281,7 +283,7 @@ def _turn_back(events: Path, flip: Flip) -> None:
 
 
 def _restore(folder: DataFolder, writer: Writer, lost: Sequence[Lost]) -> None:
-    with closing(database.connect(folder.database, writable=False)) as connection:
+    with closing(folder.tables.connect(writable=False)) as connection:
         drafts = [
             Draft.of(Repair(at=datetime.now(UTC), lost=each.pointer, restored={kind: body}))
             for each in lost
@@ -290,7 +292,7 @@ def _restore(folder: DataFolder, writer: Writer, lost: Sequence[Lost]) -> None:
     writer.commit(drafts)
 
 
-def _bodies(connection: sqlite3.Connection, lost: Lost) -> Iterator[tuple[str, Any]]:
+def _bodies(connection: Connection, lost: Lost) -> Iterator[tuple[str, Any]]:
     return bodies_at(connection, lost.owner, lost.pointer)
 
 
@@ -298,21 +300,15 @@ def _rebuild(folder: DataFolder) -> None:
     """Make the tables again, after a copy is kept of what only they may know."""
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     with locked(folder.lock):
-        for suffix in ("", "-wal"):
-            path = folder.database.with_name(folder.database.name + suffix)
-            if path.exists():
-                shutil.copy2(path, path.with_name(f"{path.name}.{stamp}.damaged"))
-        with closing(database.connect(folder.database)) as connection:
-            connection.execute("REINDEX")
+        folder.tables.keep_copy(stamp)
     rebuild(folder, may_forget=True)
 
 
 def _seal(folder: DataFolder, segment: str) -> None:
     path = manifest.place(folder.events, segment)
     path.replace(path.with_name(f"{path.name}.damaged"))
-    log = Log(folder.events)
-    with closing(database.connect(folder.database, writable=False)) as connection:
-        projection = Projection(connection, log)
+    projection = folder.projection(writable=False)
+    with closing(projection.connection):
         mark = projection.mark(segment)
         if mark is not None:
-            manifest.seal(log, projection.chain(mark.writer)[:-1])
+            manifest.seal(projection.log, projection.chain(mark.writer)[:-1])

@@ -6,12 +6,12 @@ tables do not hold is lost: parameters, passages, tool runs, verdicts, the reaso
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from coe_core.codec import decode
 from coe_core.record import Pointer
+from coe_records.database import Connection
 
 _AT = " AND segment = ? AND offset_bytes = ? AND length_bytes = ? AND sha256 = ?"
 _TURN = "SELECT * FROM interactions WHERE id = ?" + _AT  # noqa: S608
@@ -23,9 +23,7 @@ DIED = "process_died"
 """The error code of an attempt that a settlement has booked."""
 
 
-def bodies_at(
-    connection: sqlite3.Connection, owner: str, lost: Pointer
-) -> Iterator[tuple[str, Any]]:
+def bodies_at(connection: Connection, owner: str, lost: Pointer) -> Iterator[tuple[str, Any]]:
     """Yield the kind and the body of what was at a pointer."""
     place = (owner, lost.segment, lost.offset, lost.length, lost.sha256)
     turns = _select(connection, _TURN, *place)
@@ -43,13 +41,13 @@ def bodies_at(
         yield "job", _job(paid)
 
 
-def _select(connection: sqlite3.Connection, query: str, *values: Any) -> list[dict[str, Any]]:
+def _select(connection: Connection, query: str, *values: Any) -> list[dict[str, Any]]:
     cursor = connection.execute(query, values)
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
-def _interaction(connection: sqlite3.Connection, row: Mapping[str, Any]) -> dict[str, Any]:
+def _interaction(connection: Connection, row: Mapping[str, Any]) -> dict[str, Any]:
     said = "SELECT * FROM chat_messages WHERE turn_id = ? ORDER BY position"
     tried = "SELECT * FROM attempts WHERE owner_id = ? ORDER BY started_at, id"
     messages = _select(connection, said, row["id"])

@@ -56,6 +56,36 @@ class Rows:
         self.attempts += [_attempt(a, owner, group, place) for a in body.get("attempts", ())]
 
 
+def readable(body: Any, text: bytes) -> Any:
+    """Return what rows are made of: a body, but for NULs, which no text of Postgres can hold, in
+    its names and labels. `_message` sees to those in messages. The text is the body's JSON.
+    """
+    return _without_nul(body) if rb"\u0000" in text else body
+
+
+_SAID = {"new_messages", "exchange", "answer"}
+
+
+def _without_nul(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("\0", "\ufffd")
+        case Mapping():
+            return {n: v if n in _SAID else _without_nul(v) for n, v in value.items()}
+        case list() | tuple():
+            return [_without_nul(member) for member in value]
+        case _:
+            return value
+
+
+def group_of(kind: str, body: Mapping[str, Any]) -> str | None:
+    """Tell whose a line is, None if it is no group's."""
+    if kind == "repair":
+        return next((group_of(*restored) for restored in body.get("restored", {}).items()), None)
+    found: str | None = (body["intent"] if kind == "settlement" else body).get("group")
+    return found
+
+
 ONCE = ("interaction", "feedback", "summary")
 """The kinds of which a record counts once, however often the log has it."""
 
@@ -121,6 +151,8 @@ def _message(message: Mapping[str, Any], part: str, choice: int, *, in_conversat
     content = message.get("content")
     plain = isinstance(content, str) and message.keys() == _PLAIN
     text = content if isinstance(content, str) else _text(content)
+    if text is not None and "\0" in text:
+        plain, text = False, text.replace("\0", "\ufffd")
     whole = None if plain else msgspec.json.encode(message).decode()
     return (part, choice, in_conversation, message["role"], text, whole)
 

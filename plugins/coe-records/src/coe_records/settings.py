@@ -6,13 +6,19 @@ import click
 from attrs import field, frozen
 from attrs.validators import ge, gt
 
+from coe_core.cli import Frame
 from coe_core.parameter import parameter
+from coe_core.settings import Secret
+from coe_records.folder import DataFolder
 
 
 @frozen(kw_only=True)
 class Settings:
     segment_bytes: int = field(default=256 << 20, validator=ge(1))
     """A file of the log that has grown to this size is followed by a new one."""
+    database: Secret | None = None
+    """Where the address of a Postgres server is, `postgresql://USER:PASSWORD@HOST/DATABASE`, that
+    several machines can share; without it the tables are a SQLite file in the data folder."""
     spot_check_s: float = field(default=5.0, validator=gt(0))
     """How often it is looked how far log and database are apart, and whether a random record of
     each is in the other.
@@ -33,3 +39,10 @@ class Settings:
 
 
 pass_settings = click.make_pass_decorator(Settings, ensure=True)
+
+
+def data_folder(frame: Frame) -> DataFolder:
+    """Return the data folder of a deployment, with the database that its settings name."""
+    settings = click.get_current_context().find_object(Settings)
+    server = settings.database if settings is not None else None
+    return DataFolder(frame.data_dir, server.reveal() if server else None)

@@ -1,4 +1,4 @@
-"""The tables: projections of the log, each row with its pointer into it.
+"""The tables: projections of the log, each row with its pointer into it, and two that are none.
 
 Times are RFC 3339 texts in UTC and sort as such; money is a decimal text, exact.
 """
@@ -14,14 +14,15 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
-    String,
     Table,
-    Text,
     text,
 )
 
-HEAD = "0004"
+from coe_records.column import String, Text
+
+HEAD = "0005"
 """The newest migration, so that a start need not load Alembic to find that none is due."""
 
 VERSION_TABLE = "records_version"
@@ -175,4 +176,37 @@ segments = Table(
     Column("head", String, nullable=False),
     Index("segments_writer", "writer", "last_seq"),
     sqlite_with_rowid=False,
+)
+
+PROJECTIONS = (
+    interactions,
+    chat_messages,
+    attempts,
+    feedback,
+    conversation_summaries,
+    segments,
+)
+"""What is made from the log, and can be made from it again."""
+
+# Whose chain a writer's is, so that no two machines that share the database go on with one.
+writers = Table(
+    "writers",
+    metadata,
+    Column("name", String, primary_key=True),
+    # The `id` of the log that the writer's segments are in.
+    Column("log", String, nullable=False),
+    # The machine, for people to find it by.
+    Column("host", String, nullable=False),
+)
+
+# The lines of the log, where the database is to keep them: only there, and only until another
+# place has them that outlives the machine.
+lines = Table(
+    "lines",
+    metadata,
+    Column("segment", String, primary_key=True),
+    Column("offset_bytes", BigInteger, primary_key=True),
+    # None for a record of no group.
+    Column("group_name", String),
+    Column("line", LargeBinary, nullable=False),
 )

@@ -13,9 +13,8 @@ import click
 
 from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.clock import SystemClock
-from coe_records.folder import DataFolder
 from coe_records.instant import Instant
-from coe_records.settings import Settings, pass_settings
+from coe_records.settings import Settings, data_folder, pass_settings
 
 if TYPE_CHECKING:
     from coe_core.service import Clock
@@ -126,7 +125,7 @@ def _lines(frame: Frame, extent: Extent, form: str) -> Iterator[bytes]:
 def _writer(frame: Frame, clock: Clock, settings: Settings) -> Iterator[Writer]:
     from coe_records.writer import Writer
 
-    folder = DataFolder(frame.data_dir)
+    folder = data_folder(frame)
     writer = Writer.open(folder, clock, segment_bytes=settings.segment_bytes)
     try:
         yield writer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from attrs import define, field, frozen
 from loguru import logger
 
 from coe_core.codec import rfc3339, unstructure
-from coe_core.error import Unavailable
+from coe_core.error import StartRefused, Unavailable
 from coe_core.message import Json
 from coe_core.record import (
     Feedback,
@@ -27,17 +26,18 @@ from coe_core.record import (
     Summary,
 )
 from coe_core.service import Clock
-from coe_records import database
+from coe_records.database import Connection, raised
 from coe_records.disk import Disk
 from coe_records.envelope import GENESIS, Line, seal
 from coe_records.folder import DataFolder, release
 from coe_records.intent import IntentFile, read_intents
 from coe_records.lock import locked
-from coe_records.log import Log
 from coe_records.manifest import seal as seal_segments
-from coe_records.projection import Mark, Projection
+from coe_records.migration import migrate
+from coe_records.projection import Mark, Projection, line_row
 from coe_records.recovery import chain_end, recover
-from coe_records.row import Rows
+from coe_records.registry import register
+from coe_records.row import Rows, readable
 from coe_records.segment import Segment
 
 
@@ -74,14 +74,16 @@ class Draft:
     id: str | None
     """Of what is written once; None for a record that may be written again."""
     body: Mapping[str, Any]
+    """What its rows are made of."""
     text: bytes
 
     @classmethod
     def of(cls, record: Record | Repair) -> Draft:
         """Turn a record into JSON."""
         body = unstructure(record)
+        text = msgspec.json.encode(body)
         id_ = record.id if isinstance(record, Interaction | Feedback | Summary) else None
-        return cls(KINDS[type(record)], id_, body, msgspec.json.encode(body))
+        return cls(KINDS[type(record)], id_, readable(body, text), text)
 
 
 @define
@@ -119,14 +121,15 @@ class Writer:
         disk = disk or Disk()
         folder.make(disk)
         with locked(folder.lock):
-            database.migrate(folder.database)
-            projection = Projection(database.connect(folder.database), Log(folder.events))
+            migrate(folder.tables)
+            projection = folder.projection()
             try:
+                register(folder, projection.connection, folder.known_writers)
                 recover(projection, disk)
+                name, claim = _claim(folder, projection.connection)
             except BaseException:
                 projection.connection.close()
                 raise
-            name, claim = folder.claim()
             writer = cls(name, folder, projection, clock, disk, segment_bytes, claim)
         try:
             writer.settle()
@@ -170,11 +173,13 @@ class Writer:
         return set(self._projection.known(list(ids)))
 
     def commit(self, drafts: Sequence[Draft]) -> list[Pointer]:
-        """Write a group: one write, one sync, one transaction. What is returned is durable.
+        """Write a group: one write, one sync, one transaction. What is returned is durable, and
+        where the database keeps the lines too, it is so there as well.
 
         A turn, or feedback, that is recorded already is not written again. Raises `Unavailable`
-        when the disk or the database does not take it; then nothing was written, and another try
-        may succeed.
+        when the disk or the database does not take it; another try may then succeed. Nothing was
+        written, unless what failed was the commit to a database that keeps lines: the log has them
+        then, and the database will.
         """
         with self._refusing(), locked(self._folder.lock):
             self._catch_up()
@@ -197,10 +202,11 @@ class Writer:
         at = self._time_of_group()
         segment = self._segment_of(at[:10])
         lines = list(self._seal(drafts, at))
-        pointers, rows, end = [], Rows(), segment.end
+        pointers, rows, copies, end = [], Rows(), [], segment.end
         for draft, line in zip(drafts, lines, strict=True):
             pointers.append(line.pointer(segment.path, end))
             rows.add(draft.kind, draft.body, pointers[-1])
+            copies.append(line_row(pointers[-1], draft.kind, draft.body, line.raw))
             end += len(line.raw)
         goes_on = self._mark is not None and self._mark.path == segment.path
         first_seq = self._mark.first_seq if self._mark and goes_on else lines[0].seq
@@ -209,7 +215,7 @@ class Writer:
             if draft.kind == "repair":
                 self._forget_lost(draft.body)
         # Rows that the database refuses are refused before anything is in the log.
-        self._projection.insert(rows, mark)
+        self._projection.insert(rows, mark, copies)
         self._append(segment, b"".join(line.raw for line in lines))
         self._acknowledge(mark)
         return pointers
@@ -275,9 +281,11 @@ class Writer:
         self._mark = mark
         try:
             self._projection.commit()
-        except sqlite3.Error as error:
+        except self._projection.connection.Error as error:
             self._is_behind = True
             logger.bind(error=str(error)).error("the database did not commit; it will catch up")
+            if self._projection.keeps_lines:
+                self._catch_up()
         while self._retired:
             self._retired.pop().close()
 
@@ -291,16 +299,24 @@ class Writer:
     def _refusing(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-            if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)):
+        except raised() as error:
+            connection = self._projection.connection
+            if isinstance(error, (connection.IntegrityError, connection.DataError)):
                 raise
             where = str(self._folder.path)
             logger.bind(error=str(error), folder=where).error("the record cannot be written")
             raise Unavailable(
-                f"the record of the turn cannot be written: {_reason(error)}. Free some room in "
-                "the data folder, or make it writable; the server then goes on by itself",
+                f"the record of the turn cannot be written: {self._reason(error)}; the server "
+                "then goes on by itself",
                 retry_after_s=5,
             ) from error
+
+    def _reason(self, error: Exception) -> str:
+        """Name what went wrong, and no path or host: this is read by clients."""
+        if not isinstance(error, OSError) and self._folder.server is not None:
+            return "the database does not take it. See to the Postgres server"
+        text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        return f"{text}. Free some room in the data folder, or make it writable"
 
     def _settle(self, writer: str) -> None:
         path = self._folder.intents(writer)
@@ -317,6 +333,14 @@ class Writer:
             path.unlink(missing_ok=True)
 
 
-def _reason(error: OSError | sqlite3.Error) -> str:
-    """Name what went wrong, and no path: this is read by clients."""
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+def _claim(folder: DataFolder, connection: Connection) -> tuple[str, int]:
+    """Become a writer of this folder, and let no copy of the folder on another machine be it."""
+    name, claim = folder.claim()
+    register(folder, connection, [name])
+    if not connection.hold(name):
+        release(claim)
+        raise StartRefused(
+            f"another machine writes as {name}, which is a writer of this data folder: one of the "
+            "two is a copy. Begin with an empty folder here"
+        )
+    return name, claim

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from coe_records.column import String, Text
+
 revision = "0002"
 down_revision = "0001"
 
@@ -11,19 +13,19 @@ def upgrade() -> None:
     """Make it."""
     op.create_table(
         "feedback",
-        sa.Column("id", sa.String(), nullable=False),
-        sa.Column("turn_id", sa.String(), nullable=False),
-        sa.Column("group_name", sa.String(), nullable=False),
+        sa.Column("id", String, nullable=False),
+        sa.Column("turn_id", String, nullable=False),
+        sa.Column("group_name", String, nullable=False),
         sa.Column("rating", sa.Integer()),
-        sa.Column("label", sa.String()),
-        sa.Column("route", sa.String()),
-        sa.Column("content", sa.Text()),
-        sa.Column("actor", sa.String(), nullable=False),
-        sa.Column("at", sa.String(), nullable=False),
-        sa.Column("segment", sa.String(), nullable=False),
+        sa.Column("label", String),
+        sa.Column("route", String),
+        sa.Column("content", Text),
+        sa.Column("actor", String, nullable=False),
+        sa.Column("at", String, nullable=False),
+        sa.Column("segment", String, nullable=False),
         sa.Column("offset_bytes", sa.BigInteger(), nullable=False),
         sa.Column("length_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("sha256", String, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sqlite_with_rowid=False,
     )

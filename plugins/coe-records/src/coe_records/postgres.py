@@ -1,0 +1,249 @@
+"""Postgres: a server that the workers of several machines share."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import define, field, frozen
+from sqlalchemy.exc import DBAPIError
+
+from coe_core.error import StartRefused
+from coe_records.database import Clash, Connection
+from coe_records.row import Row
+
+try:
+    import psycopg
+    from psycopg import conninfo
+    from psycopg.pq import TransactionStatus
+    from sqlalchemy.dialects import postgresql
+except ImportError as error:
+    raise StartRefused(
+        f"records on Postgres need a driver: install coe-records[postgres] ({error})"
+    ) from error
+
+OLDEST = 140000
+"""The oldest server, as it numbers itself: in 14 a session that is ended can be waited for."""
+
+PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""How soon libpq gives a silent server up, unless the address says otherwise."""
+
+LOCK_TIMEOUT = "30s"
+
+
+@define
+class PostgresConnection:
+    """A `Connection`. When it breaks, the next transaction begins on a new one."""
+
+    _server: PostgresServer
+    _raw: psycopg.Connection[Any]
+    _name: str
+    _held: list[str] = field(factory=list, init=False)
+
+    Error = psycopg.Error
+    IntegrityError = psycopg.IntegrityError
+    DatabaseError = psycopg.DatabaseError
+    OperationalError = psycopg.OperationalError
+    DataError = psycopg.DataError
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether there is something to commit or to roll back."""
+        return self._raw.info.transaction_status not in _AT_REST
+
+    def execute(self, statement: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:
+        """Execute one statement."""
+        return self._raw.execute(_spelled(statement), values)
+
+    def insert(self, into: sa.Table, rows: Iterable[Row], *, clash: Clash = "refuse") -> None:
+        """Insert rows, by COPY where none can clash."""
+        with self._raw.cursor() as cursor:
+            if clash != "refuse":
+                cursor.executemany(_insert(into, clash), rows)
+                return
+            with cursor.copy(_copy(into)) as copy:
+                for row in rows:
+                    copy.write_row(row)
+
+    def begin(self) -> None:
+        """Begin a transaction to write in, on a new connection if the old one has broken."""
+        with suppress(psycopg.OperationalError):
+            self._raw.execute("BEGIN")
+            return
+        if not self._raw.closed:
+            self._raw.execute("BEGIN")
+        self._replace()
+        self._raw.execute("BEGIN")
+
+    def begin_reading(self) -> None:
+        """Begin a transaction that goes on seeing what its first statement saw."""
+        self._raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def strict_texts(self) -> AbstractContextManager[None]:
+        """Do nothing: Postgres lets no text in that is none."""
+        return nullcontext()
+
+    def hold(self, name: str) -> bool:
+        """Take a lock for as long as this connection, and those that replace it, are open."""
+        query = "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '/' || %s, 0))"
+        ((is_held,),) = self._raw.execute(query, [name]).fetchall()
+        if is_held and name not in self._held:
+            self._held.append(name)
+        return bool(is_held)
+
+    def close(self) -> None:
+        """Close it."""
+        self._raw.close()
+
+    def _replace(self) -> None:
+        """Connect anew, once the server has let go of what our last session held: it may not have
+        noticed that the connection is lost.
+        """
+        self._raw = self._server.session(self._name)
+        self._raw.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE application_name = %s AND pid <> pg_backend_pid()",
+            [self._name],
+        )
+        if not all(map(self.hold, self._held)):
+            self._raw.close()
+            raise psycopg.OperationalError("another process has become this writer meanwhile")
+
+
+_AT_REST = {TransactionStatus.IDLE, TransactionStatus.UNKNOWN}
+
+
+@cache
+def _spelled(statement: str) -> str:
+    """Spell a statement as Postgres and its driver have it."""
+    return statement.replace("json_each(?)", "json_array_elements_text(%s)").replace("?", "%s")
+
+
+@cache
+def _copy(into: sa.Table) -> str:
+    return f"COPY {into.name} ({', '.join(into.columns.keys())}) FROM STDIN"
+
+
+_DIALECT: sa.Dialect = postgresql.psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
+
+
+@cache
+def _insert(into: sa.Table, clash: Clash) -> str:
+    statement = postgresql.insert(into)
+    key = [column.name for column in into.primary_key]
+    if clash == "ignore":
+        statement = statement.on_conflict_do_nothing(index_elements=key)
+    else:
+        rest = {c.name: statement.excluded[c.name] for c in into.columns if c.name not in key}
+        statement = statement.on_conflict_do_update(index_elements=key, set_=rest)
+    return str(statement.compile(dialect=_DIALECT))
+
+
+@frozen
+class PostgresServer:
+    """A `Database`."""
+
+    _address: str = field(repr=False)
+    keeps_lines = True
+
+    @property
+    def place(self) -> str:
+        """Host and database."""
+        return self._at(self._parameters())
+
+    def connect(self, *, writable: bool = True, tolerant: bool = False) -> PostgresConnection:
+        """Open a connection."""
+        name = f"coe {secrets.token_hex(8)}"
+        return PostgresConnection(self, self.session(name), name)
+
+    def session(self, name: str = "coe") -> psycopg.Connection[Any]:
+        """Open a session of the driver's own. Raises `StartRefused` for a server too old."""
+        parameters = self._parameters()
+        session = psycopg.connect(
+            **{**PATIENCE, **parameters, "application_name": name}, autocommit=True
+        )
+        if session.info.server_version < OLDEST:
+            session.close()
+            raise StartRefused(
+                f"the database {self._at(parameters)} is Postgres "
+                f"{session.info.server_version // 10000}; 14 is the oldest that will do"
+            )
+        session.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+        return session
+
+    def engine(self, *, writable: bool = False) -> sa.Engine:
+        """Make an engine."""
+        return sa.create_engine(
+            "postgresql+psycopg://", creator=self._transactional, pool_size=4, max_overflow=28
+        )
+
+    def _transactional(self) -> psycopg.Connection[Any]:
+        session = self.session()
+        session.autocommit = False
+        return session
+
+    def version(self, connection: Connection, version_table: str) -> str | None:
+        """Tell which migration the tables are at."""
+        ((found,),) = connection.execute("SELECT to_regclass(?)", [version_table]).fetchall()
+        if found is None:
+            return None
+        row = connection.execute(f"SELECT version_num FROM {version_table}").fetchone()  # noqa: S608
+        return row[0] if row else None
+
+    @contextmanager
+    def upgrading(self) -> Iterator[sa.Connection]:
+        """Open a transaction to change tables in, once nobody else does."""
+        engine = self.engine()
+        try:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(
+                    "SELECT pg_advisory_xact_lock(hashtextextended(current_schema(), 0))"
+                )
+                yield connection
+        except DBAPIError as error:
+            raise error.orig or error from error
+        finally:
+            engine.dispose()
+
+    def damage(self, connection: Connection) -> Iterator[tuple[str, str]]:
+        """Find nothing: Postgres minds its pages itself."""
+        return iter(())
+
+    def set_aside_unless_sound(self) -> str | None:
+        """Leave the server alone."""
+        return None
+
+    def keep_copy(self, stamp: str) -> None:
+        """Copy the tables into others beside them, and have the indexes made anew."""
+        from coe_records.table import PROJECTIONS
+
+        with closing(self.session()) as session:
+            for each in PROJECTIONS:
+                copy = f"{each.name}_{stamp.lower()}_damaged"
+                session.execute(f"CREATE TABLE {copy} AS TABLE {each.name}")
+                session.execute(f"REINDEX TABLE {each.name}")
+
+    def _parameters(self) -> dict[str, Any]:
+        try:
+            return conninfo.conninfo_to_dict(self._address)
+        except psycopg.ProgrammingError:
+            # Neither chained nor quoted: the text may hold the password.
+            raise StartRefused(
+                "the address of the database cannot be read; write it as "
+                "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+            ) from None
+
+    @staticmethod
+    def _at(parameters: dict[str, Any]) -> str:
+        host = parameters.get("host") or "localhost"
+        return f"{parameters.get('dbname') or parameters.get('user') or ''} on {host}"

@@ -1,0 +1,189 @@
+"""SQLite: a file in the data folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from coe_records import table
+from coe_records.database import Clash, Connection
+from coe_records.row import Row
+
+BUSY_S = 30.0
+"""How long to wait for somebody else's transaction: a backup, or a tool in an operator's hand."""
+
+_PREFIXES = {"refuse": "", "replace": "OR REPLACE", "ignore": "OR IGNORE"}
+
+
+class SqliteConnection(sqlite3.Connection):
+    """A `Connection`, with nothing between the statements and the driver."""
+
+    def insert(self, into: sa.Table, rows: Iterable[Row], *, clash: Clash = "refuse") -> None:
+        """Insert rows."""
+        self.executemany(_insert(into, clash), rows)
+
+    def begin(self) -> None:
+        """Begin a transaction that is the only one to write."""
+        self.execute("BEGIN IMMEDIATE")
+
+    def begin_reading(self) -> None:
+        """Begin a transaction that goes on seeing what its first statement saw."""
+        self.execute("BEGIN")
+
+    @contextmanager
+    def strict_texts(self) -> Iterator[None]:
+        """Raise meanwhile where a text is none: that is twice as fast as to show it as it is."""
+        before, self.text_factory = self.text_factory, str
+        try:
+            yield
+        finally:
+            self.text_factory = before
+
+    def hold(self, name: str) -> bool:
+        """Take nothing: who shares the file shares the folder, and the locks on files in it."""
+        return True
+
+
+@cache
+def _insert(into: sa.Table, clash: Clash) -> str:
+    statement = sa.insert(into).prefix_with(_PREFIXES[clash])
+    return str(statement.compile(dialect=sqlite.dialect()))
+
+
+def connect(path: Path, *, writable: bool = True) -> SqliteConnection:
+    """Open the file; transactions begin and end only where we say so."""
+    if writable:  # Made by us, not by SQLite: nobody else may read what is in it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    mode = "rw" if writable else "ro"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_S,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=SqliteConnection,
+    )
+    try:
+        if writable:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            # SQLite opens for reading what it cannot open for writing, and says so at the first
+            # change: better to fail now, and try again, than with every change to come.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("PRAGMA user_version = 0")
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+@frozen
+class SqliteFile:
+    """A `Database`."""
+
+    path: Path
+    keeps_lines = False
+
+    @property
+    def place(self) -> str:
+        """The file's path."""
+        return str(self.path)
+
+    def connect(self, *, writable: bool = True, tolerant: bool = False) -> SqliteConnection:
+        """Open a connection."""
+        connection = connect(self.path, writable=writable)
+        if tolerant:
+            connection.text_factory = lambda stored: stored.decode(errors="backslashreplace")
+        return connection
+
+    def engine(self, *, writable: bool = False) -> sa.Engine:
+        """Make an engine; its connections write only if asked for."""
+        return sa.create_engine(
+            "sqlite://",
+            creator=lambda: connect(self.path, writable=writable),
+            poolclass=QueuePool,
+            pool_size=4,
+            max_overflow=28,
+        )
+
+    def version(self, connection: Connection, version_table: str) -> str | None:
+        """Tell which migration the tables are at."""
+        query = "SELECT 1 FROM sqlite_master WHERE name = ?"
+        if connection.execute(query, [version_table]).fetchone() is None:
+            return None
+        row = connection.execute(f"SELECT version_num FROM {version_table}").fetchone()  # noqa: S608
+        return row[0] if row else None
+
+    @contextmanager
+    def upgrading(self) -> Iterator[sa.Connection]:
+        """Open a transaction to change tables in: a process that is killed halfway leaves
+        nothing. Neither the driver nor Alembic begin one for that by themselves.
+        """
+        engine = self.engine(writable=True)
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+                connection.commit()
+        except DBAPIError as error:
+            raise error.orig or error from error
+        finally:
+            engine.dispose()
+
+    def damage(self, connection: Connection) -> Iterator[tuple[str, str]]:
+        """Look at names of columns; let SQLite look at its pages, and indexes against tables."""
+        for name in self._damaged_tables(connection):
+            yield f"database:{name}", "the table does not have its columns"
+        for (text,) in connection.execute("PRAGMA integrity_check(20)"):
+            if text != "ok":
+                yield "database", text
+
+    def set_aside_unless_sound(self) -> str | None:
+        """Move a file that SQLite cannot read out of the way, with what belongs to it."""
+        try:
+            with closing(self.connect()) as connection:
+                connection.execute("PRAGMA quick_check(1)").fetchone()
+                if damaged := self._damaged_tables(connection):
+                    raise sqlite3.DatabaseError(", ".join(damaged))
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+            for file in self._files("", "-wal", "-shm"):
+                file.rename(f"{file}.{stamp}.damaged")
+            return f"{self.path}.{stamp}.damaged"
+        return None
+
+    def keep_copy(self, stamp: str) -> None:
+        """Copy the file, then have the indexes of the original made anew."""
+        for file in self._files("", "-wal"):
+            shutil.copy2(file, f"{file}.{stamp}.damaged")
+        with closing(self.connect()) as connection:
+            connection.execute("REINDEX")
+
+    def _damaged_tables(self, connection: Connection) -> list[str]:
+        """List the tables that do not have the columns which the newest migration gave them."""
+        if self.version(connection, table.VERSION_TABLE) != table.HEAD:
+            return []
+        return [
+            name
+            for name, made in table.metadata.tables.items()
+            if [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] != made.c.keys()
+        ]
+
+    def _files(self, *suffixes: str) -> list[Path]:
+        files = (self.path.with_name(self.path.name + suffix) for suffix in suffixes)
+        return [file for file in files if file.exists()]
