@@ -19,6 +19,7 @@ from coe_core.model import Model
 from coe_core.parameter import Parameter, declared
 from coe_core.plugin import Installed
 from coe_core.settings import ModelTable, nearest, structure_table
+from coe_core.timeout import NAMES, Timeouts
 from coe_core.tool import CheckedTool
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _model(
         price=table.price.price() if table.price is not None else None,
         context_tokens=table.context_tokens,
         max_output_tokens=table.max_output_tokens,
+        timeouts=Timeouts.of(**{name: getattr(table, name) for name in NAMES}),
     )
     return provider.describe(model)
 

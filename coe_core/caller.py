@@ -19,9 +19,11 @@ from coe_core.identity import AttemptId, uuid7
 from coe_core.ledger import Attempt, Intent, Purpose
 from coe_core.message import unmarked
 from coe_core.model import Chunk, Model, Usage, Vectors
+from coe_core.parameter import Parameters, resolve
 from coe_core.payer import Payer
 from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.service import Clock, Journal
+from coe_core.turn import Turn
 
 ASSUMED_OUTPUT_TOKENS = 4096
 """Reserved for when neither the client nor the model's settings limit the output."""
@@ -211,9 +213,10 @@ class ModelCaller:
         likely = Usage(input_tokens=prompt_tokens, output_tokens=output_tokens)
         amount = model.price.cost_usd(likely) if model.price is not None else UNPRICED_USD
         reservation = await parent.budget.reserve(amount)
+        timeouts = model.timeouts.under(_params(parent))
         call = Call(
             id=AttemptId(uuid7()),
-            model=model,
+            model=model if timeouts is model.timeouts else evolve(model, timeouts=timeouts),
             purpose=purpose,
             payer=parent,
             reservation=reservation,
@@ -302,3 +305,11 @@ class ModelEmbedder:
             )
         request = EmbeddingRequest(model=self.alias, input=tuple(texts), purpose=purpose)
         return await self.caller.embed_with(model, request, purpose="embedding", parent=parent)
+
+
+def _params(payer: Payer) -> Parameters:
+    """Return the parameters in force: a turn has its own, other work those of the deployment."""
+    if isinstance(payer, Turn):
+        return payer.params
+    application = payer.application
+    return resolve(application.parameters, {"operator": application.operator_params})

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 from attrs import field, frozen
 
 from coe_core.message import Json
+from coe_core.timeout import DEFAULTS, Timeouts
 
 MILLION = Decimal(1_000_000)
 
@@ -95,6 +96,8 @@ class Model:
     """None means unknown, which is reported and never counted as zero."""
     context_tokens: int | None = None
     max_output_tokens: int | None = None
+    timeouts: Timeouts = DEFAULTS
+    """How long a call may take; the provider is given those in force for the turn."""
 
 
 @frozen(kw_only=True)

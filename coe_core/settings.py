@@ -17,7 +17,7 @@ from typing import Any, TypeVar, get_args
 
 import attrs
 from attrs import field, frozen
-from attrs.validators import ge, optional
+from attrs.validators import ge, gt, optional
 
 from coe_core.codec import converter, shape_errors
 from coe_core.error import SettingsError
@@ -143,6 +143,15 @@ class ModelTable:
     """How much it takes, prompt and answer together: stored history is cut to fit."""
     max_output_tokens: int | None = None
     """The longest answer, to be reserved for when the client sets no limit."""
+    connect_timeout_s: float | None = field(default=None, validator=optional(gt(0)))
+    """How long a connection may take, name lookup and TLS included; 10 if nothing is said, here or
+    in `[plugins.fallback]`."""
+    first_token_timeout_s: float | None = field(default=None, validator=optional(gt(0)))
+    """How long a streamed answer may take to begin; 120 if nothing is said."""
+    stall_timeout_s: float | None = field(default=None, validator=optional(gt(0)))
+    """How long a streamed answer may then be silent; 60 if nothing is said."""
+    request_timeout_s: float | None = field(default=None, validator=optional(gt(0)))
+    """How long the whole answer may take; 600 if nothing is said."""
     options: Mapping[str, Json] = field(factory=dict, metadata={"rest": True})
 
 

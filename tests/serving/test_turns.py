@@ -215,6 +215,12 @@ class TestStream:
         response = await world.post(model="small")
         assert response.json()["choices"][0]["message"]["content"] == "spare"
         assert response.json()["model"] == "spare"
+        assert response.json()["coe"] == {"fallback": "spare"}
+        world.upstream.say(Script(status=500), Script(words=("spare",)))
+        async with world.stream() as stream:
+            lines = [line async for line in stream.aiter_lines() if line]
+        assert json.loads(lines[-2].removeprefix("data: "))["coe"] == {"fallback": "spare"}
+        assert '"coe"' not in lines[0]
 
     async def test_an_upstream_that_is_busy_says_when_to_come_again(self, world: World) -> None:
         world.upstream.say(Script(status=429, headers={"retry-after": "7"}))

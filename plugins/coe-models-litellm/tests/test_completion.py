@@ -32,6 +32,7 @@ from coe_core.model import Chunk, Model, Usage, Vectors
 from coe_core.request import ChatRequest, EmbeddingRequest, FunctionDefinition, ToolDefinition
 from coe_core.settings import Secret
 from coe_core.testing.upstream import DONE, Script, Upstream
+from coe_core.timeout import NAMES, Timeouts
 
 SECRET = "sk-synthetic-0123456789"
 WEATHER = {
@@ -60,8 +61,15 @@ def model(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
     def make(**options: Any) -> Model:
         key = Secret("env:SYNTHETIC_KEY")
+        limits = {name: options.pop(name) for name in NAMES if name in options}
         known = Options(**{"base_url": upstream.url, "api_key": key} | options)
-        return Model(alias="tail", provider="litellm", name="openai/synthetic", options=known)
+        return Model(
+            alias="tail",
+            provider="litellm",
+            name="openai/synthetic",
+            options=known,
+            timeouts=Timeouts.of(**limits),
+        )
 
     return make
 

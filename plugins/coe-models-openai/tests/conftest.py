@@ -10,6 +10,7 @@ from coe_core.message import user
 from coe_core.model import Chunk, Model
 from coe_core.request import ChatRequest
 from coe_core.testing.upstream import Upstream
+from coe_core.timeout import NAMES, Timeouts
 
 SECRET = "sk-synthetic-0123456789"
 
@@ -47,8 +48,15 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def model(upstream: Upstream) -> Callable[..., Model]:
     def make(**options: Any) -> Model:
+        limits = {name: options.pop(name) for name in NAMES if name in options}
         known = Options(**{"base_url": upstream.url} | options)
-        return Model(alias="small", provider="openai", name="gpt-synthetic", options=known)
+        return Model(
+            alias="small",
+            provider="openai",
+            name="gpt-synthetic",
+            options=known,
+            timeouts=Timeouts.of(**limits),
+        )
 
     return make
 

@@ -16,10 +16,9 @@ def options(tmp_path: Path, text: str) -> Options:
 
 
 def test_the_keys_of_a_model(tmp_path: Path) -> None:
-    text = 'base_url = "http://127.0.0.1:1/v1/"\napi_key = "env:KEY"\nstall_timeout_s = 5'
+    text = 'base_url = "http://127.0.0.1:1/v1/"\napi_key = "env:KEY"'
     made = options(tmp_path, text)
     assert made.api_key == Secret("env:KEY")
-    assert made.stall_timeout_s == 5
     assert made.host == "127.0.0.1:1"
     assert made.url("chat/completions") == "http://127.0.0.1:1/v1/chat/completions"
     assert "KEY" not in repr(made)
@@ -37,7 +36,6 @@ def test_the_public_api_is_the_default(tmp_path: Path) -> None:
         ('base_url = "http://user:word@host/v1"', "holds no password"),
         ('base_ulr = "http://host/v1"', "did you mean 'base_url'"),
         ('api_key = "sk-synthetic"', "env:NAME or file:PATH"),
-        ("stall_timeout_s = 0", "stall_timeout_s"),
         ('api = "assistants"', "'chat'"),
     ],
 )

@@ -25,6 +25,14 @@ class Settings:
     """The alias of the last resort."""
     local: str | None = None
     """The alias that answers when every declared fallback has failed; none if left out."""
+    connect_timeout_s: float = parameter(10.0, validator=gt(0))
+    """How long a connection to a model may take, where its own table does not say."""
+    first_token_timeout_s: float = parameter(120.0, validator=gt(0))
+    """How long a streamed answer may take to begin."""
+    stall_timeout_s: float = parameter(60.0, validator=gt(0))
+    """How long a streamed answer may then be silent."""
+    request_timeout_s: float = parameter(600.0, validator=gt(0))
+    """How long a whole answer may take."""
     retries: int = field(default=1, validator=ge(0))
     """How often the same target is called again in one turn."""
     retry_share: float = field(default=0.2, validator=[ge(0), le(1)])

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen
-from attrs.validators import gt
 
 from coe_core.message import Json
 from coe_core.settings import Secret
@@ -27,12 +26,6 @@ class Options:
     """Further arguments of litellm's functions: `drop_params`, `aws_region_name`, ..."""
     extra_secrets: Mapping[str, Secret] = field(factory=dict, repr=False)
     """Further arguments that are secret: `aws_secret_access_key`, ..."""
-    first_token_timeout_s: float = field(default=120.0, validator=gt(0))
-    """How long a streamed answer may take to begin."""
-    stall_timeout_s: float = field(default=60.0, validator=gt(0))
-    """How long a streamed answer may then be silent."""
-    request_timeout_s: float = field(default=600.0, validator=gt(0))
-    """How long the whole answer may take."""
 
     def reveal_secrets(self) -> dict[str, str]:
         """Read the secrets, by argument. Raises `SettingsError` for one that is not there."""
@@ -49,4 +42,4 @@ class Options:
         own = {"api_base": self.base_url, "api_version": self.api_version}
         given = {name: value for name, value in own.items() if value is not None}
         retries = {"max_retries": 0, "num_retries": 0}
-        return {**retries, "timeout": self.request_timeout_s, **self.extra, **given}
+        return {**retries, **self.extra, **given}

@@ -20,6 +20,7 @@ from coe_core.error import (
 )
 from coe_core.model import Chunk, Model, Vectors
 from coe_core.request import ChatRequest, EmbeddingRequest
+from coe_core.timeout import Timeouts
 from coe_models_litellm import answer, library
 from coe_models_litellm.call import chat_arguments, embedding_arguments
 from coe_models_litellm.failure import Target
@@ -52,7 +53,7 @@ class LiteLLMProvider:
     ) -> AsyncIterator[Chunk]:
         call = await self._begin(model)
         asked = chat_arguments(model, request)
-        wait_s = call.options.first_token_timeout_s if asked["stream"] else None
+        wait_s = call.timeouts.first_token_timeout_s if asked["stream"] else None
         completion = self._litellm.acompletion(**call.arguments, **asked)
         answered = await call.in_time(completion, wait_s)
         chunks = _streamed(call, answered) if asked["stream"] else _plain(call, answered)
@@ -71,6 +72,7 @@ class LiteLLMProvider:
 
     async def _begin(self, model: Model) -> Call:
         options: Options = model.options
+        request_s = model.timeouts.request_timeout_s
         target = Target(model.alias, model.name)
         try:
             secrets = options.reveal_secrets()
@@ -80,9 +82,9 @@ class LiteLLMProvider:
             raise ModelNotConfigured(model.alias) from error
         return Call(
             target=evolve(target, secrets=tuple(secrets.values())),
-            options=options,
-            arguments=options.arguments() | secrets,
-            ends_s=asyncio.get_running_loop().time() + options.request_timeout_s,
+            timeouts=model.timeouts,
+            arguments={"timeout": request_s} | options.arguments() | secrets,
+            ends_s=asyncio.get_running_loop().time() + request_s,
         )
 
 
@@ -91,14 +93,14 @@ class Call:
     """A call that may take until `ends_s` on the event loop's clock."""
 
     target: Target
-    options: Options
+    timeouts: Timeouts
     arguments: Mapping[str, Any] = field(repr=False)
     ends_s: float
 
     async def in_time(self, awaitable: Awaitable[T], wait_s: float | None = None) -> T:
         """Wait for a step, at most `wait_s`, nor beyond the call's end."""
         wait_until_s = asyncio.get_running_loop().time() + (
-            wait_s or self.options.request_timeout_s
+            wait_s or self.timeouts.request_timeout_s
         )
         try:
             async with asyncio.timeout_at(min(wait_until_s, self.ends_s)):
@@ -121,10 +123,10 @@ async def _plain(call: Call, answered: Any) -> AsyncGenerator[Chunk]:
 
 
 async def _streamed(call: Call, stream: Any) -> AsyncGenerator[Chunk]:
-    wait_s = call.options.first_token_timeout_s
+    wait_s = call.timeouts.first_token_timeout_s
     try:
         while (frame := await call.in_time(anext(stream, None), wait_s)) is not None:
-            wait_s = call.options.stall_timeout_s
+            wait_s = call.timeouts.stall_timeout_s
             for chunk in answer.chunks(frame):
                 # litellm ends every stream with a finish reason, its own if none had come.
                 if chunk.finish_reason and not answer.is_finished(stream):

@@ -19,6 +19,7 @@ from coe_core.error import (
     UpstreamUnreachable,
 )
 from coe_core.message import Json
+from coe_core.timeout import Timeouts
 from coe_models_openai.failure import Target, from_status
 from coe_models_openai.options import Options
 from coe_models_openai.sse import EventParser, EventTooLong
@@ -47,6 +48,7 @@ class Exchange:
 
     session: aiohttp.ClientSession
     options: Options
+    timeouts: Timeouts
     target: Target
     headers: Mapping[str, str] = field(repr=False)
     started_s: float
@@ -61,7 +63,7 @@ class Exchange:
             headers={"Content-Type": "application/json", **self.headers},
             proxy=self.options.proxy,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None, connect=self.options.connect_timeout_s),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self.timeouts.connect_timeout_s),
         )
         until_s = None if timeout_s is None else self.started_s + timeout_s
         response = await self.in_time(request, until_s)
@@ -76,7 +78,7 @@ class Exchange:
 
     async def in_time(self, awaitable: Awaitable[T], until_s: float | None = None) -> T:
         """Wait for a step, not beyond `until_s` nor the whole request's time."""
-        end_s = self.started_s + self.options.request_timeout_s
+        end_s = self.started_s + self.timeouts.request_timeout_s
         try:
             async with asyncio.timeout_at(end_s if until_s is None else min(until_s, end_s)):
                 return await awaitable
@@ -88,7 +90,7 @@ class Exchange:
         reason = str(error) or type(error).__name__
         match error:
             case aiohttp.ConnectionTimeoutError():
-                limit_s = self.options.connect_timeout_s
+                limit_s = self.timeouts.connect_timeout_s
                 return self.target.error(UpstreamTimeout, f"no connection within {limit_s:g} s")
             case TimeoutError():
                 return self.target.error(UpstreamTimeout, "no answer, or no more of it, in time")
@@ -179,7 +181,7 @@ class Events:
     def _until_s(self, *, is_rest: bool) -> float:
         exchange = self.reply.exchange
         if not self._begun:
-            return exchange.started_s + exchange.options.first_token_timeout_s
-        stall_s = exchange.options.stall_timeout_s
+            return exchange.started_s + exchange.timeouts.first_token_timeout_s
+        stall_s = exchange.timeouts.stall_timeout_s
         now_s = asyncio.get_running_loop().time()
         return now_s + (min(stall_s, REST_TIMEOUT_S) if is_rest else stall_s)

@@ -7,7 +7,6 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from attrs import Attribute, field, frozen
-from attrs.validators import gt
 
 from coe_core.settings import Secret
 
@@ -40,14 +39,6 @@ class Options:
     """An HTTP proxy on the way, `http://host:port`. The environment's proxies are not used."""
     embedding_format: Literal["float", "base64"] = "float"
     """How embeddings are asked for: base64 is a quarter of the size, but not known everywhere."""
-    connect_timeout_s: float = field(default=10.0, validator=gt(0))
-    """How long a connection may take, name lookup and TLS included."""
-    first_token_timeout_s: float = field(default=120.0, validator=gt(0))
-    """How long a streamed answer may take to begin."""
-    stall_timeout_s: float = field(default=60.0, validator=gt(0))
-    """How long a streamed answer may then be silent."""
-    request_timeout_s: float = field(default=600.0, validator=gt(0))
-    """How long the whole answer may take."""
 
     @property
     def host(self) -> str:

@@ -86,7 +86,7 @@ class OpenAIProvider:
     async def _ask(self, exchange: Exchange, model: Model, request: ChatRequest) -> Reply:
         """Send the request, once more without `stream_options` if the upstream chokes on them."""
         options: Options = model.options
-        timeout_s = options.first_token_timeout_s if request.stream else None
+        timeout_s = model.timeouts.first_token_timeout_s if request.stream else None
         report_usage = options.base_url not in self._without_usage
         body = chat_body(model, request, report_usage=report_usage)
         try:
@@ -119,6 +119,7 @@ class OpenAIProvider:
         return Exchange(
             session=self._session,
             options=options,
+            timeouts=model.timeouts,
             target=evolve(target, secrets=tuple(secrets.values())),
             headers=headers,
             started_s=asyncio.get_running_loop().time(),

@@ -30,6 +30,7 @@ from coe_server.wire import (
     dumps,
     error_response,
     event,
+    fallback_mark,
     head,
     turn_headers,
     usage_body,
@@ -177,7 +178,7 @@ class Frames:
         frames = []
         for index, reason in enumerate(ended.finish_reasons):
             choice = {"index": index, "delta": self._opening(index), "finish_reason": reason}
-            frames.append(event({**self._head, "choices": [choice]}))
+            frames.append(event({**self._head, "choices": [choice], **fallback_mark(ended)}))
         if self._include_usage:
             usage: dict[str, Any] = {"choices": [], "usage": usage_body(ended.usage)}
             frames.append(event({**self._head, **usage}))

@@ -168,6 +168,14 @@ class CompletionUsage:
 
 
 @frozen(kw_only=True)
+class Fallback:
+    """Who has answered in the place of the turn's target."""
+
+    fallback: str
+    """The alias."""
+
+
+@frozen(kw_only=True)
 class Completion:
     """A chat completion."""
 
@@ -179,6 +187,8 @@ class Completion:
     """The alias that answered."""
     choices: tuple[AnswerChoice, ...]
     usage: CompletionUsage
+    coe: Fallback | None = None
+    """Only where somebody else than the turn's target has answered."""
 
 
 @frozen(kw_only=True)

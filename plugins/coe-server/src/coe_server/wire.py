@@ -14,6 +14,7 @@ import msgspec
 
 from coe_core.answer import Answer
 from coe_core.error import CoeError, RateLimited
+from coe_core.event import TurnEnded
 from coe_core.http import HttpResponse
 from coe_core.message import Json, Message, ToolCall
 from coe_core.model import Chunk, Model, ToolCallDelta, Usage, Vectors
@@ -113,7 +114,15 @@ def completion_body(answer: Answer) -> Json:
         ],
         "usage": usage_body(ended.usage),
         **answer.extra,
+        **fallback_mark(ended),
     }
+
+
+def fallback_mark(ended: TurnEnded) -> dict[str, Json]:
+    """Tell the client where somebody else than the turn's target has answered."""
+    if ended.record.outcome.failure != "fallback_used":
+        return {}
+    return {"coe": {"fallback": ended.model}}
 
 
 def message_body(message: Message) -> Json:
