@@ -11,10 +11,10 @@ from coe_core.answer import is_empty, without_end
 from coe_core.contract import Held, Seam
 from coe_core.model import Chunk, ToolCallDelta
 
-UNFINISHED = re.compile(r"[^\s\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]{1,32}\Z")
-"""The last word, which may go on. In scripts without blanks every letter ends a word; of what has
-no blank for long only the end is held.
-"""
+LONGEST_WORD = 32
+"""Of what has no blank for longer only the end is held."""
+UNFINISHED = re.compile(r"[^\s\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]+\Z")
+"""The last word, which may go on. In scripts without blanks every letter ends a word."""
 
 
 @define
@@ -78,7 +78,7 @@ class ClientView:
         if not chunk.content:
             return chunk
         text = self._words.pop(chunk.index, "") + chunk.content
-        if (word := UNFINISHED.search(text)) is not None:
+        if (word := UNFINISHED.search(text, max(0, len(text) - LONGEST_WORD))) is not None:
             self._words[chunk.index] = word[0]
             text = text[: word.start()]
         return evolve(chunk, content=text)

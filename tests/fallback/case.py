@@ -31,6 +31,10 @@ class Answer:
     request: dict[str, Any] = field(factory=dict)
     letters: int = 4
     """The most of a word that comes in one frame."""
+    before: Answer | None = None
+    """What it says in the round before: it calls a tool of ours."""
+    after: Answer | None = None
+    """What it says in the round after that."""
 
     def frames(self, text: str) -> tuple[bytes, ...]:
         """Stream the answer, or the rest of it."""
@@ -75,7 +79,11 @@ class Answer:
 
 
 TOOLS = [{"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}]
+BY_TOOL = Answer(name="told by a tool of ours", text="I looked. The old mill is open.")
+FOR_TOOL = Answer(name="calling a tool of ours", text="", calls=True)
 ANSWERS = (
+    evolve(BY_TOOL, before=FOR_TOOL),
+    evolve(FOR_TOOL, after=BY_TOOL),
     Answer(
         name="english",
         text="Look at the map.\n\nThen walk along the old river to the mill. Rest there.",
@@ -200,6 +208,9 @@ class Case:
     def respond(self, target: str, asked: Received) -> Script:
         """Answer as `first`, `second` or `third`."""
         answer, said = self.answer, _said(asked)
+        is_told = any(message["role"] == "tool" for message in asked.json["messages"])
+        if (other := answer.after if is_told else answer.before) is not None:
+            return other.script(other.text, stream=self.stream)
         if target == "first":
             if self.stream:
                 return evolve(
@@ -229,10 +240,9 @@ class Case:
 
 def _said(asked: Received) -> str | None:
     """Return what the model is to have said already, None when it begins."""
-    for message in reversed(asked.json["messages"]):
-        if message["role"] == "assistant":
-            return str(message["content"])
-    return None
+    *_, before, last = [None, *asked.json["messages"]]
+    is_continuation = before is not None and (before["role"], last["role"]) == ("assistant", "user")
+    return str(before["content"]) if is_continuation else None
 
 
 def cases(policy: Policy, *, stream: bool, answers: Sequence[Answer] = ANSWERS) -> Iterator[Case]:

@@ -37,7 +37,7 @@ class Rules:
     open_s: float = 15.0
     """For how long, twice as long each time that the try after it fails too."""
     longest_open_s: float = 300.0
-    probe_s: float = 120.0
+    probe_s: float = 30.0
     """A try that has told nothing for so long is given up, and another may follow."""
 
 
