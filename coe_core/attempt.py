@@ -62,6 +62,8 @@ class Attempts:
                 await resilience.note(self.progress.turn, call.attempt, failed)
             if failed is None:
                 break
+            if self.progress.is_late:
+                raise failed
             await self._follow(await self._verdict(failed), failed, call.id)
         for chunk in self.view.release():
             yield Delta(chunk=chunk)

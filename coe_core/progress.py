@@ -54,6 +54,11 @@ class Progress:
         """The turn itself."""
         return self.admission.turn
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the turn's time is over: nothing more is tried then."""
+        return self.clock.monotonic_s() >= self.turn.deadline_s
+
     def replace_messages(self, new_messages: tuple[Message, ...]) -> None:
         """Let everything that follows see what the guards left of the new messages."""
         turn = self.turn

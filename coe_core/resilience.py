@@ -79,7 +79,9 @@ async def last_resort(progress: Progress, error: Exception) -> Switch | Continue
     """
     turn, sent = progress.turn, progress.sent
     known = known_error(error)
-    if known.status < SERVER_FAULT or any(m.tool_calls for m in sent.messages()):
+    if known.status < SERVER_FAULT or progress.is_late:
+        return None
+    if any(message.tool_calls for message in sent.messages()):
         return None
     failure = Failure(
         error=known,

@@ -19,9 +19,10 @@ from coe_core.ledger import Attempt
 from coe_core.model import ToolCallDelta
 from coe_core.request import ChatRequest
 from coe_core.service import Journal, Service, SessionStore
+from coe_core.testing import ManualClock
 from coe_core.view import ClientView
 
-from .conftest import StartHost
+from .conftest import StartHost, contributing
 from .test_engine import DONE, Adder, Played, ask, calling, host_of, play, record_of, text_of
 
 CUT = UpstreamCut("cut")
@@ -521,3 +522,23 @@ async def test_history_that_we_keep_goes_along(start_host: StartHost) -> None:
     assert text_of(events) == "two"
     sent: tuple[Message, ...] = provider.asked[-1].messages
     assert [message.text for message in sent] == ["first", "one", "second"]
+
+
+async def test_when_the_time_is_over_nothing_more_is_tried(start_host: StartHost) -> None:
+    clock = ManualClock()
+
+    class Slow(Played):
+        async def complete(self, model: Any, request: Any, *, group: str) -> Any:
+            self.asked.append(request)
+            yield Chunk(content="so ")
+            await clock.advance(601)
+            raise CUT
+
+    provider = Slow([])
+    plugin = contributing(
+        "p", model_providers=[provider], attempt_policies=[Resilient(rescuer="other")]
+    )
+    host = await start_host('[routing]\ndefault = "played"\n', plugin, clock=clock)
+    events = await play(host.application, ask())
+    assert isinstance(events[-1], TurnFailed)
+    assert len(provider.asked) == 1
