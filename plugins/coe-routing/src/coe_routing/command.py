@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from attrs import frozen
@@ -13,10 +14,12 @@ from coe_core.application import Application
 from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.cli import table as table_of
 from coe_core.error import NotFound, Unavailable
-from coe_routing.evaluation import Report, Score, judge, read_labelled, report
-from coe_routing.explanation import Explanation, Question, asking, explain
-from coe_routing.semantic import SemanticRouter
-from coe_routing.settings import RouteTable
+
+if TYPE_CHECKING:
+    from coe_routing.evaluation import Report, Score
+    from coe_routing.explanation import Explanation
+    from coe_routing.semantic import SemanticRouter
+    from coe_routing.settings import RouteTable
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 group_option = click.option(
@@ -89,6 +92,7 @@ def _targets(table: RouteTable) -> tuple[str, ...]:
 @pass_frame
 def explain_(frame: Frame, *, text: str, group: str, as_json: bool) -> None:
     """Say where a request with this TEXT would go, and why. No model answers."""
+    from coe_routing.explanation import Question, explain
 
     async def run() -> Explanation:
         async with frame.host() as host:
@@ -119,6 +123,9 @@ def test(frame: Frame, *, file: Path, group: str, as_json: bool) -> None:
 
 
 async def _test(frame: Frame, file: Path, group: str) -> Report:
+    from coe_routing.evaluation import judge, read_labelled, report
+    from coe_routing.explanation import Question, asking
+
     async with frame.host() as host:
         router = _semantic(host.application)
         labelled = read_labelled(file, router.routes)
@@ -137,6 +144,8 @@ async def _test(frame: Frame, file: Path, group: str) -> Report:
 
 
 def _semantic(application: Application) -> SemanticRouter:
+    from coe_routing.semantic import SemanticRouter
+
     for router in application.routers:
         if isinstance(router, SemanticRouter):
             return router
