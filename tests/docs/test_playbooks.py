@@ -1,5 +1,6 @@
 """Every alert leads to a page that says what to do."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from coe_core.settings import Settings
 
 from .conftest import ROOT
 
+NAMED = re.compile(r"docs/playbooks/[a-z0-9-]+\.md")
+SOURCES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
 RULES = load(None)
 
 
@@ -20,6 +23,11 @@ def test_rule_has_its_playbook(rule: Rule) -> None:
     pages = (page, page.with_name("README.md"))
     named = [rule.name in each.read_text(encoding="utf-8") for each in pages]
     assert any(named), f"neither {rule.page} nor the list of playbooks names {rule.name}"
+
+
+def test_playbooks_that_plugins_name_are_there() -> None:
+    named = {page for path in SOURCES for page in NAMED.findall(path.read_text(encoding="utf-8"))}
+    assert {page for page in named if not (ROOT / page).exists()} == set()
 
 
 def test_rules_that_plugins_evaluate_are_there(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from coe_core.error import InvalidField
 from coe_core.settings import nearest
 from coe_kpi.kpi import Kpis, cost_per_success, routing_success_rate, token_usage, tool_call_ratio
-from coe_kpi.store import Label, RollupStore, Slice
-from coe_kpi.sums import CallSums, TurnSums, add_sums
+from coe_kpi.store import RollupStore
+from coe_kpi.sums import CallSums, Label, Sums, TurnSums
 from coe_kpi.window import Bucket, Window, calendar, time_of, window
 
 By: TypeAlias = Literal["group", "route", "model", "purpose"] | Bucket
@@ -72,42 +72,39 @@ def report(store: RollupStore, query: Query, now: datetime, zone: ZoneInfo) -> R
         known = ", ".join(BY)
         hint = nearest(query.by, BY)
         raise InvalidField(f"{query.by!r:.40} is none of {known}{hint}", param="by")
-    newest = store.newest
+    newest, sums = store.newest, store.read(whole.since, whole.until)
     return Report(
         since=whole.start,
         until=whole.end,
         zone=zone.key,
         newest=time_of(newest) if newest else None,
-        total=kpis_by(store, query, whole).get("", NOTHING),
-        rows=tuple(_rows(store, query, whole, zone)),
+        total=kpis_by(sums, query).get("", NOTHING),
+        rows=tuple(_rows(store, sums, query, whole, zone)),
     )
 
 
-def _rows(store: RollupStore, query: Query, whole: Window, zone: ZoneInfo) -> Iterable[Row]:
+def _rows(
+    store: RollupStore, sums: Sums, query: Query, whole: Window, zone: ZoneInfo
+) -> Iterable[Row]:
     match query.by:
-        case None:
-            return
         case "hour" | "day" | "week" | "month" as bucket:
             for part in calendar(whole, bucket, zone):
-                kpis = kpis_by(store, query, part).get("", NOTHING)
+                of_part = store.read(part.since, part.until)
+                kpis = kpis_by(of_part, query).get("", NOTHING)
                 label = part.start.astimezone(zone).isoformat(timespec="minutes")
                 yield Row(label=label, since=part.start, until=part.end, kpis=kpis)
-        case "group" | "route" | "model" | "purpose" as label:
-            for value, kpis in kpis_by(store, query, whole, label).items():
-                yield Row(label=value, since=whole.start, until=whole.end, kpis=kpis)
+        case "group" | "route" | "model" | "purpose" as by:
+            for label, kpis in kpis_by(sums, query, by).items():
+                yield Row(label=label, since=whole.start, until=whole.end, kpis=kpis)
 
 
 def kpis_by(
-    store: RollupStore,
-    query: Query,
-    part: Window,
-    by: Label | None = None,
-    most: int = MOST_LABELS,
+    sums: Sums, query: Query, by: Label | None = None, most: int = MOST_LABELS
 ) -> dict[str, Kpis]:
     """Make the KPIs of each value of a label, the largest first; the label of all is "". Nothing
     is there where nothing was.
     """
-    where: dict[Label, str] = {}
+    where: dict[str, str] = {}
     if query.group is not None:
         where["group"] = query.group
     if query.route is not None:
@@ -115,13 +112,12 @@ def kpis_by(
     of_target, of_model = dict(where), dict(where)
     if query.model is not None:
         of_target["target"] = of_model["model"] = query.model
-    asked = Slice(since=part.since, until=part.until, by=by)
-    by_target = evolve(asked, where=of_target, by="target" if by == "model" else by)
-    by_model = evolve(asked, where=of_model)
-    turns = store.turns(by_target) if by != "purpose" else {}  # A turn is for no one purpose.
-    called = store.calls(by_model)
-    spent = store.calls(evolve(by_target, owner="turn"))
-    jobs = store.calls(evolve(by_model, owner="job"))
+    routed: Label | None = "target" if by == "model" else by
+    # A turn is for no one purpose.
+    turns = sums.turns_by(routed, of_target) if by != "purpose" else {}
+    called = sums.calls_by(by, of_model)
+    spent = sums.calls_by(routed, of_target, "turn")
+    jobs = sums.calls_by(by, of_model, "job")
     return _joined(turns, called, spent, jobs, most)
 
 
@@ -142,7 +138,7 @@ def _joined(
     turns_of: dict[str, dict[int, TurnSums]] = defaultdict(lambda: defaultdict(TurnSums))
     for label, results in turns.items():
         for result, each in results.items():
-            add_sums(turns_of[names.get(label, OTHER)][result], each)
+            turns_of[names.get(label, OTHER)][result].add(*each.figures)
     called_of, spent_of, jobs_of = (_gathered(each, names) for each in (called, spent, jobs))
     rest = {*turns_of, *called_of, *spent_of, *jobs_of} - {*shown}
     return {
@@ -159,7 +155,7 @@ def _joined(
 def _gathered(sums: Mapping[str, CallSums], names: Mapping[str, str]) -> dict[str, CallSums]:
     found: dict[str, CallSums] = defaultdict(CallSums)
     for label, each in sums.items():
-        add_sums(found[names.get(label, OTHER)], each)
+        found[names.get(label, OTHER)].add(*each.figures)
     return found
 
 

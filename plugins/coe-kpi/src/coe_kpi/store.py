@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import msgspec
-from attrs import astuple, define, field, frozen
+from attrs import astuple, define, field
 
 from coe_kpi.fact import RESULTS, Call, CallsFact, Fact, Objection, Scope, TurnFact
 from coe_kpi.span import pieces
-from coe_kpi.sums import CallSums, Increments, TurnSums, add_row
+from coe_kpi.sums import Increments, Sums
 
 VERSION = 1
 """Of the tables. Those of another version are made again from the log."""
@@ -73,27 +71,17 @@ INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPD
     cost_pico = cost_pico + excluded.cost_pico
 """
 
+_TURNS = """
+SELECT scope, result, sum(turns), sum(tool_turns), sum(tool_calls), sum(tool_failures)
+FROM turns WHERE span = ? AND bucket >= ? AND bucket < ? GROUP BY 1, 2
+"""
+_CALLS = """
+SELECT scope, estimated, sum(calls), sum(failed), sum(input_tokens), sum(cached_tokens),
+    sum(output_tokens), sum(reasoning_tokens), sum(unpriced_tokens), sum(cost_pico)
+FROM calls WHERE span = ? AND bucket >= ? AND bucket < ? GROUP BY 1, 2
+"""
+
 SUCCESS, WRONG_ROUTE = RESULTS.index("success"), RESULTS.index("wrong_route")
-
-Label: TypeAlias = Literal["group", "route", "target", "model", "purpose"]
-COLUMNS: Mapping[Label, str] = {
-    "group": "group_name",
-    "route": "route",
-    "target": "target",
-    "model": "model",
-    "purpose": "purpose",
-}
-
-
-@frozen(kw_only=True)
-class Slice:
-    """Which facts are asked for: those of a stretch of minutes, and of some scopes."""
-
-    since: int
-    until: int
-    where: Mapping[Label, str] = field(factory=dict)
-    by: Label | None = None
-    owner: Literal["turn", "job"] | None = None
 
 
 @define(eq=False)
@@ -102,6 +90,7 @@ class RollupStore:
 
     _connection: sqlite3.Connection
     _scopes: dict[Scope, int] = field(factory=dict, init=False)
+    _names: dict[int, Scope] = field(factory=dict, init=False)
 
     @classmethod
     def open(cls, path: Path) -> RollupStore:
@@ -145,6 +134,7 @@ class RollupStore:
                 self._connection.execute(statement)
             self._connection.execute(f"PRAGMA user_version = {VERSION}")
         self._scopes.clear()
+        self._names.clear()
 
     def add(self, facts: Iterable[Fact], *, behind: str, cursor: str) -> bool:
         """Add up what was read between two cursors; False if another process was quicker."""
@@ -160,43 +150,24 @@ class RollupStore:
             self._connection.execute("UPDATE state SET cursor = ?, newest = ?", [cursor, newest])
         return True
 
-    def turns(self, asked: Slice) -> dict[str, dict[int, TurnSums]]:
-        """Add up turns: label to result to sums; the label is "" when none was asked for."""
-        sums: dict[str, dict[int, TurnSums]] = defaultdict(dict)
-        figures = "sum(turns), sum(tool_turns), sum(tool_calls), sum(tool_failures)"
-        for label, result, *row in self._ask("turns", "result", figures, asked):
-            kept = sums[label].setdefault(result, TurnSums())
-            add_row(kept, row)
+    def read(self, since: int, until: int) -> Sums:
+        """Add up a stretch of minutes, by scope."""
+        sums = Sums()
+        for piece in pieces(since, until):
+            values = astuple(piece)
+            for scope, result, *row in self._connection.execute(_TURNS, values):
+                sums.turns[self._named(scope), result].add(*row)
+            for scope, estimated, *row in self._connection.execute(_CALLS, values):
+                tokens = row[2] + row[4] if estimated else 0
+                sums.calls[self._named(scope)].add(*[*row, tokens])
         return sums
 
-    def calls(self, asked: Slice) -> dict[str, CallSums]:
-        """Add up attempts: label to sums."""
-        sums: dict[str, CallSums] = defaultdict(CallSums)
-        figures = (
-            "sum(calls), sum(failed), sum(input_tokens), sum(cached_tokens), sum(output_tokens), "
-            "sum(reasoning_tokens), sum(unpriced_tokens), sum(cost_pico)"
-        )
-        for label, estimated, *row in self._ask("calls", "estimated", figures, asked):
-            tokens = row[2] + row[4] if estimated else 0
-            add_row(sums[label], [*row, tokens])
-        return sums
-
-    def _ask(
-        self, table: str, key: str, figures: str, asked: Slice
-    ) -> Iterator[tuple[str, int, *tuple[int, ...]]]:
-        """Ask for each piece of the stretch; what is in the query is ours, or bound."""
-        label = COLUMNS[asked.by] if asked.by else "''"
-        where = {COLUMNS[name]: value for name, value in asked.where.items()}
-        if asked.owner:
-            where["owner"] = asked.owner
-        conditions = "".join(f" AND {column} = ?" for column in where)
-        query = (
-            f"SELECT {label}, {key}, {figures} FROM {table} "  # noqa: S608 the names are ours
-            f"JOIN scopes ON scopes.id = scope WHERE span = ? AND bucket >= ? AND bucket < ?"
-            f"{conditions} GROUP BY 1, 2"
-        )
-        for piece in pieces(asked.since, asked.until):
-            yield from self._connection.execute(query, [*astuple(piece), *where.values()])
+    def _named(self, id_: int) -> Scope:
+        if id_ not in self._names:
+            # Without a join: there are far more rows than scopes.
+            rows = self._connection.execute("SELECT * FROM scopes WHERE id > ?", [len(self._names)])
+            self._names |= {number: Scope(*names) for number, *names in rows}
+        return self._names[id_]
 
     def _count(self, sums: Increments, fact: Fact) -> int:
         match fact:

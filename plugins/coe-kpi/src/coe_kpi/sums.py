@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, TypeAlias
 
-from attrs import astuple, define, field, fields
+from attrs import define, field
 
-from coe_kpi.fact import Call
+from coe_kpi.fact import Call, Scope
 from coe_kpi.span import SPANS
 
 
@@ -19,6 +20,18 @@ class TurnSums:
     tool_turns: int = 0
     tool_calls: int = 0
     tool_failures: int = 0
+
+    def add(self, turns: int, tool_turns: int, tool_calls: int, tool_failures: int) -> None:
+        """Add figures, attribute by attribute: it is done for every row that is read."""
+        self.turns += turns
+        self.tool_turns += tool_turns
+        self.tool_calls += tool_calls
+        self.tool_failures += tool_failures
+
+    @property
+    def figures(self) -> tuple[int, ...]:
+        """The figures, as `add` takes them."""
+        return self.turns, self.tool_turns, self.tool_calls, self.tool_failures
 
 
 @define
@@ -35,8 +48,68 @@ class CallSums:
     cost_pico: int = 0
     estimated_tokens: int = 0
 
+    def add(
+        self,
+        calls: int,
+        failed: int,
+        input_tokens: int,
+        cached_tokens: int,
+        output_tokens: int,
+        reasoning_tokens: int,
+        unpriced_tokens: int,
+        cost_pico: int,
+        estimated_tokens: int,
+    ) -> None:
+        """Add figures, likewise."""
+        self.calls += calls
+        self.failed += failed
+        self.input_tokens += input_tokens
+        self.cached_tokens += cached_tokens
+        self.output_tokens += output_tokens
+        self.reasoning_tokens += reasoning_tokens
+        self.unpriced_tokens += unpriced_tokens
+        self.cost_pico += cost_pico
+        self.estimated_tokens += estimated_tokens
 
-T = TypeVar("T", TurnSums, CallSums)
+    @property
+    def figures(self) -> tuple[int, ...]:
+        """The figures, as `add` takes them."""
+        return (
+            *(self.calls, self.failed, self.input_tokens, self.cached_tokens, self.output_tokens),
+            *(self.reasoning_tokens, self.unpriced_tokens, self.cost_pico, self.estimated_tokens),
+        )
+
+
+Label: TypeAlias = Literal["group", "route", "target", "model", "purpose"]
+
+
+@define
+class Sums:
+    """What a stretch of time comes to, by scope."""
+
+    turns: dict[tuple[Scope, int], TurnSums] = field(factory=lambda: defaultdict(TurnSums))
+    """Scope and result to the turns."""
+    calls: dict[Scope, CallSums] = field(factory=lambda: defaultdict(CallSums))
+
+    def turns_by(
+        self, by: Label | None, where: Mapping[str, str]
+    ) -> dict[str, dict[int, TurnSums]]:
+        """Add up turns: label to result to sums; the label of all is ""."""
+        found: dict[str, dict[int, TurnSums]] = defaultdict(lambda: defaultdict(TurnSums))
+        for (scope, result), sums in self.turns.items():
+            if scope.fits(where):
+                found[getattr(scope, by) if by else ""][result].add(*sums.figures)
+        return found
+
+    def calls_by(
+        self, by: Label | None, where: Mapping[str, str], owner: str | None = None
+    ) -> dict[str, CallSums]:
+        """Add up attempts: label to sums."""
+        found: dict[str, CallSums] = defaultdict(CallSums)
+        for scope, sums in self.calls.items():
+            if scope.fits(where) and owner in (None, scope.owner):
+                found[getattr(scope, by) if by else ""].add(*sums.figures)
+        return found
 
 
 @define
@@ -76,14 +149,3 @@ class Increments:
         for span in SPANS:
             kept = sums.setdefault((span, minute // span * span, *key), [0] * len(figures))
             kept[:] = [a + b for a, b in zip(kept, figures, strict=True)]
-
-
-def add_row(sums: TurnSums | CallSums, row: Iterable[int]) -> None:
-    """Add figures in the order of the fields."""
-    for each, value in zip(fields(type(sums)), row, strict=True):
-        setattr(sums, each.name, getattr(sums, each.name) + value)
-
-
-def add_sums(sums: T, others: T) -> None:
-    """Add other sums of the same kind."""
-    add_row(sums, astuple(others))
