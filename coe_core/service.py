@@ -68,7 +68,9 @@ class Journal(Protocol):
         ...
 
     def intend(self, intent: Intent) -> None:
-        """Note that an attempt is about to start, without waiting for the disk."""
+        """Note that an attempt is about to start, without waiting for the disk. Raises
+        `Unavailable` when it cannot be noted: the attempt is then not made.
+        """
         ...
 
 

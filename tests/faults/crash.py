@@ -9,6 +9,7 @@ import json
 import os
 import random
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from .tape import Event, read
 
 BEFORE = ("nothing", "empty tables", "a life", "a crash")
 """What was in the folder before."""
+IMAGES_A_LIFE = 1000
 ALL_OF = 5
 """With so many things that may be there or not, every combination is tried."""
 SECTORS = (512, 4096)
@@ -136,20 +138,34 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--images", type=int, required=True)
     parser.add_argument("--before", choices=BEFORE, required=True)
+    parser.add_argument("--minutes", type=float, default=60, help="begin no life after them")
     parser.add_argument("--forgets", action="store_true", help="a disk that syncs nothing")
     options = parser.parse_args()
+    until_s = time.monotonic() + 60 * options.minutes
     loguru.logger.remove()
-    shim, chance = Shim(), random.Random(options.seed)
-    lived = fresh(options.folder / "lived")
-    before = prepare(shim, lived, options.before, options.seed + 1)
-    power, tape = Power.of(lived), options.folder / "tape"
+    shim, seen, wrong = Shim(), Counter[str](), list[str]()
+    for seed in range(options.seed, options.seed + -(-options.images // IMAGES_A_LIFE)):
+        trial = Trial(options.folder, random.Random(seed))
+        count = min(options.images, IMAGES_A_LIFE)
+        lead_and_lose(shim, trial, options.before, count, forgets=options.forgets)
+        seen += trial.seen
+        wrong += [f"seed {seed}: {each}" for each in trial.violations]
+        if time.monotonic() > until_s:
+            break
+    json.dump({**seen, "violations": wrong}, sys.stdout)
+
+
+def lead_and_lose(shim: Shim, trial: Trial, before: str, count: int, *, forgets: bool) -> None:
+    """Write down one life, and recover from so many images of it."""
+    lived, seed = fresh(trial.folder / "lived"), trial.chance.getrandbits(32)
+    said_before = prepare(shim, lived, before, seed + 1)
+    power, tape = Power.of(lived), trial.folder / "tape"
     tape.unlink(missing_ok=True)
-    live(shim, lived, options.seed, tape)
-    events = [e for e in read(tape) if not (options.forgets and e.kind == "S")]
-    trial = Trial(options.folder, chance)
-    for said, image in images(events, power, chance, options.images):
-        trial.face(image, before, said)
-    json.dump({**trial.seen, "events": len(events), "violations": trial.violations}, sys.stdout)
+    live(shim, lived, seed, tape)
+    events = [event for event in read(tape) if not (forgets and event.kind == "S")]
+    trial.seen += Counter(lives=1, events=len(events))
+    for said, image in images(events, power, trial.chance, count):
+        trial.face(image, said_before, said)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
+from coe_records import journal
 from coe_records.records import Records
 
 from coe_core.error import Unavailable
@@ -81,6 +82,7 @@ class Life:
         self._chance = random.Random(seed)
         self._tell = tell
         self._clock = ManualClock()
+        journal.TRY_AGAIN_S = 0.0  # Nobody waits here.
 
     async def live(self, until: Callable[[], bool] = lambda: True) -> None:
         """Write turns, close, and go on in a new process, as it were, until the time has come; then
@@ -88,8 +90,7 @@ class Life:
         """
         for days in (0, 1):
             self._clock._now += timedelta(days=days)
-            records = Records(self._folder, self._clock, SEGMENT_BYTES)
-            await records.open()
+            records = await self._open()
             for _ in range(3):
                 await self._write(records, self._chance.choice([1, 2, 3]))
             self._clock._now += timedelta(days=1)
@@ -100,13 +101,18 @@ class Life:
             await self._write(records, 1)
         await self._write(records, 1)
 
+    async def _open(self) -> Records:
+        records = Records(self._folder, self._clock, SEGMENT_BYTES)
+        await records.open()
+        return records
+
     async def _write(self, records: Records, count: int) -> None:
         await asyncio.gather(*(self._write_one(records) for _ in range(count)))
 
     async def _write_one(self, records: Records) -> None:
         turn = make_turn(self._clock, self._chance)
-        records.intend(intent_of(turn))
         try:
+            records.intend(intent_of(turn))
             await records.append(turn)
         except Unavailable:
             self._tell(f"refused {turn.id}")

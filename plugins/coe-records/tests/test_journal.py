@@ -1,4 +1,5 @@
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from decimal import Decimal
@@ -12,7 +13,7 @@ from coe_records.audit import audit
 from coe_records.disk import Disk
 from coe_records.envelope import parse
 from coe_records.folder import DataFolder
-from coe_records.intent import COMPACT_BYTES, read_intents
+from coe_records.intent import COMPACT_BYTES, IntentFile, read_intents
 from coe_records.journal import GroupJournal
 from coe_records.reader import PAGE_RECORDS, Reader
 from coe_records.records import Records
@@ -325,10 +326,32 @@ class TestIntents:
         assert path.stat().st_size < 1.1 * COMPACT_BYTES
         assert open_one in read_intents(path)
 
-    def test_torn_line_is_passed_over(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("line", [b'{"attempt_id":"a', b'{"attempt_id":1}', b"\xff"])
+    def test_line_that_is_none_is_passed_over(self, tmp_path: Path, line: bytes) -> None:
         path = tmp_path / "intents.jsonl"
-        path.write_bytes(b'{"attempt_id":"a\n')
+        path.write_bytes(line + b"\n")
         assert read_intents(path) == []
+
+    def test_that_finds_no_room_is_refused_and_spoils_no_other(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The kernel writes as much as there is room for."""
+        file = IntentFile(tmp_path / "intents.jsonl")
+        write = os.write
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", lambda fd, text: write(fd, text[:50]))
+            with pytest.raises(OSError, match="No space left"):
+                file.add(intent("refused"))
+        file.add(intent("noted"))
+        file.close()
+        assert read_intents(tmp_path / "intents.jsonl") == [intent("noted")]
+
+    async def test_that_cannot_be_noted_refuses_the_turn(
+        self, records: Records, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "write", lambda fd, text: 0)
+        with pytest.raises(Unavailable, match="No space left"):
+            records.intend(intent())
 
 
 async def test_database_that_is_gone_is_said_so(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from errno import ENOSPC
 from pathlib import Path
 
 from attrs import define, field
-from loguru import logger
 
 from coe_core.codec import decode, encode, structure
 from coe_core.identity import AttemptId
@@ -26,6 +26,7 @@ class IntentFile:
     _fd: int = field(init=False)
     _in_flight: dict[AttemptId, bytes] = field(factory=dict, init=False)
     _size_bytes: int = field(default=0, init=False)
+    _is_torn: bool = field(default=False, init=False)
 
     @_fd.default
     def _(self) -> int:
@@ -36,18 +37,27 @@ class IntentFile:
         os.ftruncate(self._fd, 0)
 
     def add(self, intent: Intent) -> None:
-        """Note an attempt that is about to start."""
+        """Note an attempt that is about to start. Raises `OSError` when it cannot be noted: what
+        it costs would not be known after a kill, and its record would find no room either.
+        """
         line = encode(intent) + b"\n"
         self._in_flight[intent.attempt_id] = line
         try:
             if self._size_bytes > COMPACT_BYTES and self._is_mostly_settled():
                 self._compact()
             else:
-                self._size_bytes += os.write(self._fd, line)
-        except OSError as error:
-            # If the disk is no better at the end of the turn, the record cannot be written either,
-            # and the client is told.
-            logger.bind(path=str(self._path), error=str(error)).warning("an intent is not noted")
+                self._write(line)
+        except OSError:
+            self.remove(intent.attempt_id)
+            raise
+
+    def _write(self, line: bytes) -> None:
+        """Write a line, behind the piece of one that a full disk may have left."""
+        text = b"\n" + line if self._is_torn else line
+        self._is_torn = True
+        _write_whole(self._fd, text)
+        self._is_torn = False
+        self._size_bytes += len(text)
 
     def remove(self, attempt_id: AttemptId) -> None:
         """Forget an attempt whose end is recorded. It stays in the file until that is compacted:
@@ -68,13 +78,20 @@ class IntentFile:
         fd = _open(new)
         try:
             os.ftruncate(fd, 0)
-            self._size_bytes = os.write(fd, b"".join(self._in_flight.values()))
+            _write_whole(fd, b"".join(self._in_flight.values()))
             new.replace(self._path)
         except OSError:
             os.close(fd)
             raise
         os.close(self._fd)
-        self._fd = fd
+        self._fd, self._is_torn = fd, False
+        self._size_bytes = sum(map(len, self._in_flight.values()))
+
+
+def _write_whole(fd: int, text: bytes) -> None:
+    """Write in one piece. Raises `OSError` also where only a part found room."""
+    if os.write(fd, text) < len(text):
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
 
 
 def _open(path: Path) -> int:
@@ -83,10 +100,12 @@ def _open(path: Path) -> int:
 
 
 def read_intents(path: Path) -> list[Intent]:
-    """Read what a writer that has ended left, but for lines that a full disk tore off."""
+    """Read what a writer that has ended left, but for lines that a full disk tore, or that are
+    none any more.
+    """
     found = []
     with suppress(FileNotFoundError):
         for line in path.read_bytes().splitlines():
-            with suppress(ValueError):
+            with suppress(ValueError, ExceptionGroup):
                 found.append(structure(decode(line), Intent))
     return found

@@ -23,6 +23,8 @@ from coe_records.writer import Draft, Writer
 GROUP_TURNS = 1024
 """The most turns that are written at once; the others wait for the next group."""
 
+TRY_AGAIN_S = 1.0
+
 Waiting: TypeAlias = tuple[Record, "asyncio.Future[Pointer]", float]
 """A record, who waits for it, and since when on the monotonic clock."""
 Written: TypeAlias = Pointer | Exception
@@ -46,6 +48,8 @@ class GroupJournal:
     _draining: asyncio.Task[None] | None = field(default=None, init=False)
     commits: Window = field(factory=Window, init=False)
     """How long it took to write a group."""
+    _next_try_s: float = field(default=0.0, init=False)
+    """Before then no turn is begun while turns are refused."""
     refusal: str | None = field(default=None, init=False)
     """Why turns are refused, None while they are not."""
 
@@ -96,9 +100,24 @@ class GroupJournal:
         return pointer
 
     def intend(self, intent: Intent) -> None:
-        """Note an attempt. The kernel has it when this returns, the disk maybe not."""
+        """Note an attempt. The kernel has it when this returns, the disk maybe not.
+
+        While turns are refused one each second is let through, to see whether that is over: the
+        others are refused before they cost anything.
+        """
+        if self.refusal is not None:
+            if time.monotonic() < self._next_try_s:
+                raise Unavailable(self.refusal, retry_after_s=5)
+            self._next_try_s = time.monotonic() + TRY_AGAIN_S
         if self._writer is not None:
-            self._writer.intents.add(intent)
+            try:
+                self._writer.intents.add(intent)
+            except OSError as error:
+                raise Unavailable(
+                    f"the record of the turn cannot be written: {error.strerror}. Free some room "
+                    "in the data folder, or make it writable; the server then goes on by itself",
+                    retry_after_s=5,
+                ) from error
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()

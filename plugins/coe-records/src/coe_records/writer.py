@@ -31,7 +31,7 @@ from coe_records.disk import Disk
 from coe_records.envelope import GENESIS, Line, seal
 from coe_records.folder import DataFolder, release
 from coe_records.intent import IntentFile, read_intents
-from coe_records.lock import locked
+from coe_records.lock import Held, locked
 from coe_records.manifest import seal as seal_segments
 from coe_records.migration import migrate
 from coe_records.projection import Mark, Projection, line_row
@@ -39,6 +39,9 @@ from coe_records.recovery import chain_end, recover
 from coe_records.registry import register
 from coe_records.row import Rows, readable
 from coe_records.segment import Segment
+
+LOCK_S = 30.0
+"""How long to wait for another process that is between log and database."""
 
 
 @frozen(kw_only=True)
@@ -120,7 +123,7 @@ class Writer:
         """Recover what other processes left, and become a writer."""
         disk = disk or Disk()
         folder.make(disk)
-        with locked(folder.lock):
+        with locked(folder.lock, LOCK_S):
             migrate(folder.tables)
             projection = folder.projection()
             try:
@@ -181,7 +184,7 @@ class Writer:
         written, unless what failed was the commit to a database that keeps lines: the log has them
         then, and the database will.
         """
-        with self._refusing(), locked(self._folder.lock):
+        with self._refusing(), locked(self._folder.lock, LOCK_S):
             self._catch_up()
             try:
                 self._projection.begin()
@@ -299,6 +302,13 @@ class Writer:
     def _refusing(self) -> Iterator[None]:
         try:
             yield
+        except Held as error:
+            logger.bind(error=str(error)).error("the log is held")
+            raise Unavailable(
+                f"the record of the turn cannot be written: {error}; the server goes on by itself "
+                "once that one ends or goes on",
+                retry_after_s=5,
+            ) from error
         except raised() as error:
             connection = self._projection.connection
             if isinstance(error, (connection.IntegrityError, connection.DataError)):
