@@ -120,17 +120,18 @@ def read(events: Path, segment: str) -> Manifest:
 
 def sealed_size(events: Path, segment: str) -> int | None:
     """Tell where a segment ended when it was sealed; None if it is not, or nobody can read it."""
-    found = _readable(events, segment)
+    found = find(events, segment)
     return found.size_bytes if found else None
 
 
 def sealed_sha256(events: Path, segment: str) -> str | None:
     """Tell what a segment came to when it was sealed, as `sealed_size` does."""
-    found = _readable(events, segment)
+    found = find(events, segment)
     return found.sha256 if found else None
 
 
-def _readable(events: Path, segment: str) -> Manifest | None:
+def find(events: Path, segment: str) -> Manifest | None:
+    """Read the manifest of a segment; None if it is not sealed, or nobody can read it."""
     try:
         return read(events, segment)
     except (OSError, ValueError):

@@ -14,6 +14,9 @@ from coe_records.log import Entry, Log
 from coe_records.projection import Mark, Projection, Replay
 from coe_records.segment import Segment
 
+LAST = "~"
+"""Later than any time."""
+
 
 def recover(projection: Projection, disk: Disk) -> None:
     """Project the lines that the database lacks, and set aside what a crash tore off.
@@ -69,11 +72,17 @@ def chain_end(projection: Projection, writer: str) -> Mark | None:
 
 def _firsts(log: Log, marks: Mapping[str, Mark]) -> dict[str, tuple[str, int, str]]:
     """Tell for each segment whose it is, and with which sequence number it begins, and when. Of two
-    that begin with the same, the earlier was taken back whole.
+    that begin with the same, the earlier was taken back whole: it has neither mark nor seal.
     """
-    firsts = {path: (mark.writer, mark.first_seq, "") for path, mark in marks.items()}
-    lines = {path: log.first(path) for path in log.segments()}
-    return firsts | {p: (line.writer, line.seq, line.at) for p, line in lines.items() if line}
+    firsts = {}
+    for path in log.segments():
+        if seal := manifest.find(log.events, path):
+            firsts[path] = seal.writer, seal.first_seq, LAST
+        elif line := log.first(path):
+            firsts[path] = line.writer, line.seq, LAST if path in marks else line.at
+        elif mark := marks.get(path):
+            firsts[path] = mark.writer, mark.first_seq, LAST
+    return firsts
 
 
 def _as_logged(log: Log, mark: Mark) -> Mark:
