@@ -72,7 +72,7 @@ def _refill(projection: Projection) -> Rebuilt:
 def _refuse_loss(folder: DataFolder, projection: Projection) -> None:
     with closing(folder.tables.connect(writable=False)) as before:
         ours = f"SELECT id FROM interactions WHERE segment NOT IN ({ELSEWHERE})"  # noqa: S608
-        turns, lost = before.execute(ours, [projection.log.id]), 0
+        turns, lost = before.execute(ours, [projection.log.id or ""]), 0
         while chunk := [turn_id for (turn_id,) in turns.fetchmany(CHUNK_LINES)]:
             lost += len(chunk) - len(projection.known(chunk))
     if lost:

@@ -18,11 +18,14 @@ ELSEWHERE = "SELECT path FROM segments WHERE writer IN (SELECT name FROM writers
 
 
 def register(folder: DataFolder, connection: Connection, writers: Sequence[str]) -> None:
-    """Enter writers as this folder's. The caller holds the log's lock.
+    """Enter writers as this folder's, unless the database is a file in it, which no other log
+    shares. The caller holds the log's lock.
 
     Raises `StartRefused` if the database knows one of them as another's: two logs may have writers
     of one name, made while each had a database to itself, and cannot be told apart then.
     """
+    if folder.server is None:
+        return
     ours = _identity(folder)
     known = dict(connection.execute("SELECT name, log FROM writers").fetchall())
     if strangers := [writer for writer in writers if known.get(writer, ours) != ours]:
