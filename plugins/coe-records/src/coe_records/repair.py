@@ -153,12 +153,15 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
         return Plan()
     log = Log(folder.events)
     lost = []
+    altered = {fault.where for fault in faults if fault.kind == "altered"}
     flips = [*_flips(log, _damaged_bodies(log, faults))]
     with closing(folder.projection(writable=False).connection) as connection:
         for each in _broken(log, connection):
             if found := list(_flips(log, [each.pointer])):
                 flips += [flip for flip in found if flip not in flips]
-            elif not _is_line(log, each.pointer) and any(_bodies(connection, each)):
+            elif _is_line(log, each.pointer) or _rows_at(connection, each) <= altered:
+                continue  # The row is wrong: the log has another in its place.
+            elif any(_bodies(connection, each)):
                 lost.append(each)
         if not flips:
             flips += _header_flips(log, Projection(connection, log).marks(), faults)
@@ -183,6 +186,19 @@ def _broken(log: Log, connection: Connection) -> Iterator[Lost]:
             yield Lost(owner, pointer)
         except (OSError, TypeError, ValueError, OverflowError):
             continue  # The row itself is damaged.
+
+
+def _rows_at(connection: Connection, lost: Lost) -> set[str]:
+    """Name the rows of a turn or a job that point to a place, as the audit does."""
+    found = set()
+    for table, key in KEYS.items():
+        query = (
+            f"SELECT {', '.join(key)} FROM {table} "  # noqa: S608
+            f"WHERE {key[0]} = ? AND segment = ? AND offset_bytes = ?"
+        )
+        at = [lost.owner, lost.pointer.segment, lost.pointer.offset]
+        found |= {f"{table}:{'/'.join(map(str, row))}" for row in connection.execute(query, at)}
+    return found
 
 
 def _damaged_bodies(log: Log, faults: Sequence[Fault]) -> Iterator[Pointer]:
