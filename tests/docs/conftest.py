@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from coe_models_local.pull import pull
 
+from coe_core.testing.postgres import new_schema
 from coe_core.testing.upstream import Upstream
 
 from .page import Reader
@@ -60,14 +61,21 @@ def free_port() -> int:
 
 @pytest.fixture
 def reader(
-    tmp_path: Path, sockets: Path, free_port: int, upstream_port: int, models: Path
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    sockets: Path,
+    free_port: int,
+    upstream_port: int,
+    models: Path,
 ) -> Iterator[Reader]:
-    """A reader who has installed CoE."""
+    """A reader who has installed CoE, and Postgres where the page is about that."""
     environment = {
         "COE_MODELS_DIR": str(models),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "XDG_RUNTIME_DIR": str(sockets),
         "COE_PLUGINS__SERVER__PORT": str(free_port),
     }
+    if request.node.callspec.params["page"].stem == "postgres":
+        environment["COE_DATABASE_URL"] = new_schema(request.getfixturevalue("postgres_url"))
     with Reader(tmp_path, environment, {8420: free_port, 18080: upstream_port}) as reader:
         yield reader

@@ -67,15 +67,17 @@ def new_server(postgres_url: str) -> Callable[[], str]:
     def note(_connection: Any, _cursor: Any, text: str, values: Any, *_: Any) -> None:
         statements.append((text, values))
 
+    migrate(DataFolder(Path(), new_schema(postgres_url)).tables)  # It makes the roles too.
+    model = new_schema(postgres_url)
     event.listen(Engine, "before_cursor_execute", note)
-    migrate(DataFolder(Path(), new_schema(postgres_url)).tables)
+    migrate(DataFolder(Path(), model).tables)
     event.remove(Engine, "before_cursor_execute", note)
 
     def make() -> str:
         url = new_schema(postgres_url)
         with psycopg.connect(url) as connection:
             for text, values in statements:
-                connection.execute(text, values)
+                connection.execute(text.replace(_schema(model), _schema(url)), values)
         return url
 
     return make
@@ -96,6 +98,10 @@ def new_folder(
         return folder
 
     return make
+
+
+def _schema(url: str) -> str:
+    return url.rpartition("%3D")[2]
 
 
 def _with_server(path: Path, server: str) -> DataFolder:

@@ -36,6 +36,7 @@ from coe_core.lease import leased
 from coe_core.message import Json
 from coe_core.record import Interaction, Record
 from coe_core.service import Clock, Journal, StateStore
+from coe_core.settings import Secret
 from coe_core.testing import (
     AlertRuleContract,
     JobContract,
@@ -111,7 +112,7 @@ def scene(
 
     @asynccontextmanager
     async def play(turns: int = 24, segment_bytes: int = 9000) -> AsyncIterator[Scene]:
-        records = Records(folder.path, SystemClock(), segment_bytes)
+        records = Records(folder.path, SystemClock(), segment_bytes, server_of(folder))
         await records.open()
         said = [make_turn(number) for number in range(turns)]
         for turn in said:
@@ -296,9 +297,15 @@ async def test_failure_after_a_turn_becomes_a_batch_that_is_made_good(
 SETTINGS = "[coe]\nhistory_messages = 8\n"
 
 
+def server_of(folder: DataFolder) -> Secret | None:
+    return Secret(f"file:{folder.path}.server") if folder.server else None
+
+
 def coe(folder: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
     """Run `coe records` as an operator does."""
-    (folder / "coe.toml").write_text(SETTINGS)
+    address = Path(f"{folder}.server")
+    database = f'[plugins.records]\ndatabase = "file:{address}"\n' if address.exists() else ""
+    (folder / "coe.toml").write_text(SETTINGS + database)
     command = [str(Path(sys.executable).with_name("coe")), "records", *arguments]
     told = ["--config", str(folder / "coe.toml"), "--data", str(folder)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -313,7 +320,7 @@ def converse(folder: DataFolder, make_turn: MakeTurn, sessions: int, turns: int)
     """Write long conversations that nobody has summarized."""
 
     async def write() -> None:
-        records = Records(folder.path, SystemClock(), 1 << 20)
+        records = Records(folder.path, SystemClock(), 1 << 20, server_of(folder))
         await records.open()
         for session in range(sessions):
             follows: TurnId | None = None

@@ -304,6 +304,8 @@ PROVIDER = ScriptedProvider()
 async def test_engine_s_next_turn_is_told_the_summary(folder: DataFolder) -> None:
     """All parts as they are deployed, from the request to what the model is sent."""
     text = '[coe]\nhistory_messages = 8\n[routing]\ndefault = "scripted"\n'
+    if folder.server is not None:
+        text += f'[plugins.records]\ndatabase = "file:{folder.path}.server"\n'
     plugins = {"records": RecordsPlugin, "scripted": ScriptedPlugin}
     async with deployment(text, plugins=plugins, data_dir=folder.path) as host:
         (keeper,) = host.application.event_sinks

@@ -126,7 +126,13 @@ class Database(Protocol):
         """Make SQLAlchemy's way to it."""
         ...
 
-    def version(self, connection: Connection, version_table: str) -> str | None:
+    def confine(self, connection: sa.Connection, group: str | None) -> None:
+        """Let a transaction of the engine see one group alone, or with None all, as far as the
+        database can see to that; it cannot write then.
+        """
+        ...
+
+    def version(self, version_table: str) -> str | None:
         """Tell which migration the tables are at, None if there are none."""
         ...
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 from coe_records import table
 from coe_records.database import Database
 
@@ -12,9 +10,7 @@ OURS = "coe_records:migrations"
 
 def migrate(database: Database) -> None:
     """Bring the records' own tables up to date."""
-    with closing(database.connect()) as connection:
-        due = database.version(connection, table.VERSION_TABLE) != table.HEAD
-    if due:
+    if database.version(table.VERSION_TABLE) != table.HEAD:
         upgrade(database, OURS, table.VERSION_TABLE)
 
 

@@ -14,13 +14,13 @@ from sqlalchemy.exc import DBAPIError
 
 from coe_core.error import StartRefused
 from coe_records.database import Clash, Connection
+from coe_records.roles import protect
 from coe_records.row import Row
 
 try:
     import psycopg
     from psycopg import conninfo
     from psycopg.pq import TransactionStatus
-    from sqlalchemy.dialects import postgresql
 except ImportError as error:
     raise StartRefused(
         f"records on Postgres need a driver: install coe-records[postgres] ({error})"
@@ -48,6 +48,7 @@ class PostgresConnection:
     _server: PostgresServer
     _raw: psycopg.Connection[Any]
     _name: str
+    _role: str
     _held: list[str] = field(factory=list, init=False)
 
     Error = psycopg.Error
@@ -66,14 +67,15 @@ class PostgresConnection:
         return self._raw.execute(_spelled(statement), values)
 
     def insert(self, into: sa.Table, rows: Iterable[Row], *, clash: Clash = "refuse") -> None:
-        """Insert rows, by COPY where none can clash."""
-        with self._raw.cursor() as cursor:
-            if clash != "refuse":
-                cursor.executemany(_insert(into, clash), rows)
-                return
-            with cursor.copy(_copy(into)) as copy:
-                for row in rows:
-                    copy.write_row(row)
+        """Insert rows, all by one statement: COPY knows no row-level security."""
+        rows = list(rows)
+        if clash == "replace":  # One statement replaces a row once.
+            width = len(into.primary_key)
+            rows = list({row[:width]: row for row in rows}.values())
+        if rows:
+            self._raw.execute(
+                _insert(into, clash), [list(column) for column in zip(*rows, strict=True)]
+            )
 
     def begin(self) -> None:
         """Begin a transaction to write in, on a new connection if the old one has broken."""
@@ -110,11 +112,12 @@ class PostgresConnection:
         noticed that the connection is lost.
         """
         self._raw = self._server.session(self._name)
-        self._raw.execute(
+        self._raw.execute(  # As the user, before we have a role that may not.
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
             "WHERE application_name = %s AND pid <> pg_backend_pid()",
             [self._name],
         )
+        become(self._raw, self._role)
         if not all(map(self.hold, self._held)):
             self._raw.close()
             raise psycopg.OperationalError("another process has become this writer meanwhile")
@@ -129,24 +132,26 @@ def _spelled(statement: str) -> str:
     return statement.replace("json_each(?)", "json_array_elements_text(%s)").replace("?", "%s")
 
 
-@cache
-def _copy(into: sa.Table) -> str:
-    return f"COPY {into.name} ({', '.join(into.columns.keys())}) FROM STDIN"
-
-
-_DIALECT: sa.Dialect = postgresql.psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
+_ARRAYS = {str: "text[]", int: "int8[]", bool: "bool[]", float: "float8[]", bytes: "bytea[]"}
 
 
 @cache
 def _insert(into: sa.Table, clash: Clash) -> str:
-    statement = postgresql.insert(into)
-    key = [column.name for column in into.primary_key]
-    if clash == "ignore":
-        statement = statement.on_conflict_do_nothing(index_elements=key)
-    else:
-        rest = {c.name: statement.excluded[c.name] for c in into.columns if c.name not in key}
-        statement = statement.on_conflict_do_update(index_elements=key, set_=rest)
-    return str(statement.compile(dialect=_DIALECT))
+    names = into.columns.keys()
+    arrays = ", ".join(f"%s::{_ARRAYS[column.type.python_type]}" for column in into.columns)
+    statement = f"INSERT INTO {into.name} ({', '.join(names)}) SELECT * FROM unnest({arrays})"  # noqa: S608
+    if clash == "refuse":
+        return statement
+    key = into.primary_key.columns.keys()
+    rest = [f"{name} = excluded.{name}" for name in names if name not in key]
+    action = f"UPDATE SET {', '.join(rest)}" if clash == "replace" else "NOTHING"
+    return f"{statement} ON CONFLICT ({', '.join(key)}) DO {action}"
+
+
+def become(session: psycopg.Connection[Any], role: str) -> None:
+    """Take a role of the database for as long as the session lasts."""
+    query = "SELECT set_config('role', current_database() || %s, false)"
+    session.execute(query, [f"_{role}"])
 
 
 @frozen
@@ -162,9 +167,11 @@ class PostgresServer:
         return self._at(self._parameters())
 
     def connect(self, *, writable: bool = True, tolerant: bool = False) -> PostgresConnection:
-        """Open a connection."""
-        name = f"coe {secrets.token_hex(8)}"
-        return PostgresConnection(self, self.session(name), name)
+        """Open a connection in the role of the writer, or of an operator, who only reads."""
+        name, role = f"coe {secrets.token_hex(8)}", "writer" if writable else "operator"
+        session = self.session(name)
+        become(session, role)
+        return PostgresConnection(self, session, name, role)
 
     def session(self, name: str = "coe") -> psycopg.Connection[Any]:
         """Open a session of the driver's own. Raises `StartRefused` for a server too old."""
@@ -192,13 +199,23 @@ class PostgresServer:
         session.autocommit = False
         return session
 
-    def version(self, connection: Connection, version_table: str) -> str | None:
+    def confine(self, connection: sa.Connection, group: str | None) -> None:
+        """Become, for a transaction, the reader of a group, or an operator."""
+        connection.exec_driver_sql(
+            "SELECT set_config('role', current_database() || %s, true),"
+            " set_config('coe.group', %s, true)",
+            ("_operator" if group is None else "_reader", group or ""),
+        )
+
+    def version(self, version_table: str) -> str | None:
         """Tell which migration the tables are at."""
-        ((found,),) = connection.execute("SELECT to_regclass(?)", [version_table]).fetchall()
-        if found is None:
-            return None
-        row = connection.execute(f"SELECT version_num FROM {version_table}").fetchone()  # noqa: S608
-        return row[0] if row else None
+        with closing(self.session()) as session:
+            ((found,),) = session.execute("SELECT to_regclass(%s)", [version_table]).fetchall()
+            if found is None:
+                return None
+            query = f"SELECT version_num FROM {version_table}"  # noqa: S608
+            row = session.execute(query).fetchone()
+            return row[0] if row else None
 
     @contextmanager
     def upgrading(self) -> Iterator[sa.Connection]:
@@ -207,9 +224,10 @@ class PostgresServer:
         try:
             with engine.begin() as connection:
                 connection.exec_driver_sql(
-                    "SELECT pg_advisory_xact_lock(hashtextextended(current_schema(), 0))"
+                    "SELECT pg_advisory_xact_lock(hashtextextended('coe upgrade', 0))"
                 )
                 yield connection
+                protect(connection)
         except DBAPIError as error:
             raise error.orig or error from error
         finally:

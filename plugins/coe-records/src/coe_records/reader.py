@@ -63,7 +63,7 @@ class Reader:
     async def interaction(self, group: str, turn_id: TurnId) -> Interaction | None:
         """Return a turn of the group, read from the log."""
         query = selected(interactions).where(interactions.c.id == turn_id, _of(group))
-        return await self._run(lambda c: next(self._records(c, query, Interaction), None))
+        return await self._run(group, lambda c: next(self._records(c, query, Interaction), None))
 
     def interactions(
         self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
@@ -86,7 +86,7 @@ class Reader:
         follower = Follower(self._log)
         while True:
             ask = partial(follower.next, cursor=cursor)
-            stretch = await self._run(ask)
+            stretch = await self._run(None, ask)
             if stretch is None:
                 return
             yield stretch
@@ -108,7 +108,7 @@ class Reader:
             .order_by(turns.c.started_at.desc(), turns.c.id.desc())
             .limit(1)
         )
-        return await self._run(lambda connection: connection.scalar(query))
+        return await self._run(group, lambda connection: connection.scalar(query))
 
     async def find(self, group: str, conversation: str) -> Interaction | None:
         """Return the newest turn whose conversation has that digest."""
@@ -122,38 +122,38 @@ class Reader:
             turns = self._records(connection, query, Interaction)
             return next((turn for turn in turns if turn.conversation == conversation), None)
 
-        return await self._run(search)
+        return await self._run(group, search)
 
     async def history(self, group: str, turn_id: TurnId, *, limit: int) -> History:
         """Return the newest messages of the conversation through that turn, those that no summary
         of what was before covers, and that summary. It costs what they do, however long the
         conversation is.
         """
-        return await self._run(lambda connection: history(connection, group, turn_id, limit))
+        return await self._run(group, lambda connection: history(connection, group, turn_id, limit))
 
     async def uncovered(self, group: str, turn_id: TurnId) -> Uncovered | None:
         """Return what of the conversation through that turn no summary covers."""
-        return await self._run(lambda connection: uncovered(connection, group, turn_id))
+        return await self._run(group, lambda connection: uncovered(connection, group, turn_id))
 
     async def messages(self, group: str, turn_ids: Sequence[TurnId]) -> Sequence[Message]:
         """Return the messages of some turns of a conversation, in order."""
-        return await self._run(lambda connection: said(connection, group, turn_ids))
+        return await self._run(group, lambda connection: said(connection, group, turn_ids))
 
     async def ends(self) -> dict[str, int]:
         """Tell how far each segment goes, as far as it is in the database."""
         from coe_records.following import ends
 
-        return await self._run(ends)
+        return await self._run(None, ends)
 
     async def pointer(self, group: str, turn_id: TurnId) -> Pointer | None:
         """Tell where a turn is."""
         query = select(*place(interactions)).where(interactions.c.id == turn_id, _of(group))
-        row = await self._run(lambda connection: connection.execute(query).first())
+        row = await self._run(group, lambda connection: connection.execute(query).first())
         return Pointer(**dict(zip(POINTER, row, strict=True))) if row is not None else None
 
     async def look(self, probe: Probe, now_s: float) -> None:
         """Let a probe look at log and database."""
-        await self._run(lambda connection: probe.look(connection, now_s))
+        await self._run(None, lambda connection: probe.look(connection, now_s))
 
     async def _listed(self, kind: type[T], extent: Extent, at: Column[str]) -> AsyncIterator[T]:
         """Page through a table by a time, whose column is called as the record's field is."""
@@ -164,29 +164,34 @@ class Reader:
             .order_by(at, table.c.id)
             .limit(PAGE_RECORDS)
         )
-        page = await self._page(query, kind)
+        page = await self._page(extent.group, query, kind)
         while page:
             for record in page:
                 yield record
             last: Any = page[-1]
             newest = (rfc3339(getattr(last, at.name)), last.id)
-            page = await self._page(query.where(tuple_(at, table.c.id) > newest), kind)
+            page = await self._page(
+                extent.group, query.where(tuple_(at, table.c.id) > newest), kind
+            )
 
-    async def _page(self, query: Select[Any], kind: type[T]) -> Sequence[T]:
-        return await self._run(lambda connection: list(self._records(connection, query, kind)))
+    async def _page(self, group: str | None, query: Select[Any], kind: type[T]) -> Sequence[T]:
+        return await self._run(
+            group, lambda connection: list(self._records(connection, query, kind))
+        )
 
     def _records(self, connection: Connection, query: Select[Any], kind: type[T]) -> Iterator[T]:
         for segment, offset, length, sha256, raw in connection.execute(query):
             pointer = Pointer(segment=segment, offset=offset, length=length, sha256=sha256)
             yield structure(told(self._log.line(pointer, raw)), kind)
 
-    async def _run(self, work: Callable[[Connection], T]) -> T:
+    async def _run(self, group: str | None, work: Callable[[Connection], T]) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._read, work)
+        return await loop.run_in_executor(self._threads, self._read, group, work)
 
-    def _read(self, work: Callable[[Connection], T]) -> T:
+    def _read(self, group: str | None, work: Callable[[Connection], T]) -> T:
         try:
             with self._engine.connect() as connection:
+                self._folder.tables.confine(connection, group)
                 return work(connection)
         except DBAPIError as error:
             text = f"the database {self._folder.tables.place} cannot be read: {error.orig}"

@@ -90,6 +90,14 @@ def connect(path: Path, *, writable: bool = True) -> SqliteConnection:
     return connection
 
 
+def _version(connection: Connection, version_table: str) -> str | None:
+    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
+    if connection.execute(query, [version_table]).fetchone() is None:
+        return None
+    row = connection.execute(f"SELECT version_num FROM {version_table}").fetchone()  # noqa: S608
+    return row[0] if row else None
+
+
 @frozen
 class SqliteFile:
     """A `Database`."""
@@ -119,13 +127,13 @@ class SqliteFile:
             max_overflow=28,
         )
 
-    def version(self, connection: Connection, version_table: str) -> str | None:
+    def confine(self, connection: sa.Connection, group: str | None) -> None:
+        """Leave it to the queries."""
+
+    def version(self, version_table: str) -> str | None:
         """Tell which migration the tables are at."""
-        query = "SELECT 1 FROM sqlite_master WHERE name = ?"
-        if connection.execute(query, [version_table]).fetchone() is None:
-            return None
-        row = connection.execute(f"SELECT version_num FROM {version_table}").fetchone()  # noqa: S608
-        return row[0] if row else None
+        with closing(self.connect()) as connection:
+            return _version(connection, version_table)
 
     @contextmanager
     def upgrading(self) -> Iterator[sa.Connection]:
@@ -176,7 +184,7 @@ class SqliteFile:
 
     def _damaged_tables(self, connection: Connection) -> list[str]:
         """List the tables that do not have the columns which the newest migration gave them."""
-        if self.version(connection, table.VERSION_TABLE) != table.HEAD:
+        if _version(connection, table.VERSION_TABLE) != table.HEAD:
             return []
         return [
             name

@@ -1,0 +1,178 @@
+"""Several machines on one Postgres: what each has alone, and what becomes of one that is lost."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from coe_records.audit import audit
+from coe_records.folder import DataFolder
+from coe_records.projection import Projection
+from coe_records.reader import Reader
+from coe_records.rebuild import rebuild
+from coe_records.records import Records
+from coe_records.writer import Draft, Writer
+
+from coe_core.error import StartRefused, Unavailable
+from coe_core.record import Interaction
+from coe_core.settings import Secret
+from coe_core.testing.clock import ManualClock
+from coe_core.testing.postgres import Cluster, NoPostgres, cluster
+
+Open = Callable[..., Writer]
+MakeTurn = Callable[..., Interaction]
+Tables = Callable[[DataFolder], dict[str, list[Any]]]
+
+pytestmark = pytest.mark.parametrize("database_kind", ["postgres"], indirect=True)
+
+
+@pytest.fixture
+def machines(new_folder: Callable[[], DataFolder], tmp_path: Path) -> list[DataFolder]:
+    """Return the data folders of two machines that share a database."""
+    first = new_folder()
+    return [first, DataFolder(tmp_path / "second", first.server)]
+
+
+def write(folder: DataFolder, open_writer: Open, *turns: Interaction) -> None:
+    folder.path.mkdir(exist_ok=True)
+    with closing(open_writer(folder)) as writer:
+        writer.commit([Draft.of(turn) for turn in turns])
+
+
+def test_never_share_a_writer_or_a_segment(
+    machines: list[DataFolder], open_writer: Open, make_turn: MakeTurn
+) -> None:
+    for folder in machines:
+        write(folder, open_writer, make_turn(0), make_turn(1))
+        write(folder, open_writer, make_turn(2))
+    reports = [audit(folder) for folder in machines]
+    assert [(r.segments, r.records, r.faults) for r in reports] == [(1, 3, ())] * 2
+    assert [sum(r.elsewhere.values()) for r in reports] == [1, 1]
+    assert set(machines[0].known_writers).isdisjoint(machines[1].known_writers)
+
+
+async def test_turn_of_a_lost_machine_is_read_on_another(
+    machines: list[DataFolder], open_writer: Open, make_turn: MakeTurn
+) -> None:
+    turn = make_turn()
+    write(machines[1], open_writer, turn)
+    write(machines[0], open_writer, make_turn())
+    shutil.rmtree(machines[1].path)
+    reader = Reader(machines[0])
+    await reader.open()
+    assert await reader.interaction("research", turn.id) == turn
+    await reader.close()
+    assert audit(machines[0]).faults == ()
+
+
+def test_rebuild_on_one_leaves_the_rows_of_the_other(
+    machines: list[DataFolder], open_writer: Open, make_turn: MakeTurn, tables: Tables
+) -> None:
+    for folder in machines:
+        write(folder, open_writer, make_turn(0), make_turn(1))
+    before = tables(machines[0])
+    shutil.rmtree(machines[1].path)
+    assert rebuild(machines[0]).records == 2
+    assert tables(machines[0]) == before
+
+
+def test_copy_of_a_folder_in_use_is_refused(
+    machines: list[DataFolder], open_writer: Open, make_turn: MakeTurn, tmp_path: Path
+) -> None:
+    write(machines[0], open_writer, make_turn())
+    copy = DataFolder(tmp_path / "copy", machines[0].server)
+    shutil.copytree(machines[0].path, copy.path)
+    with closing(open_writer(machines[0])), pytest.raises(StartRefused, match="is a copy"):
+        open_writer(copy)
+
+
+def test_log_with_writers_of_the_same_names_is_refused(
+    machines: list[DataFolder], open_writer: Open, make_turn: MakeTurn
+) -> None:
+    """Both were made while each had a database to itself: nothing tells their segments apart."""
+    write(machines[0], open_writer, make_turn())
+    alone = DataFolder(machines[1].path)
+    write(alone, open_writer, make_turn())
+    segment = alone.events / "2026-11-01/interactions.jsonl"
+    before = segment.read_bytes()
+    with pytest.raises(StartRefused, match="names of ours"):
+        open_writer(machines[1])
+    assert segment.read_bytes() == before
+
+
+@pytest.fixture
+def server(database_kind: str) -> Iterator[Cluster]:
+    """Run a server that may be stopped."""
+    assert database_kind == "postgres"
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(cluster())
+        except NoPostgres as reason:
+            pytest.skip(str(reason))
+        yield running
+
+
+async def test_server_that_goes_away_refuses_turns_until_it_is_back(
+    tmp_path: Path, make_turn: MakeTurn, server: Cluster
+) -> None:
+    address = tmp_path / "address"
+    address.write_text(server.url)
+    folder = DataFolder(tmp_path / "data", server.url)
+    folder.path.mkdir()
+    records = Records(folder.path, ManualClock(), 1 << 20, Secret(f"file:{address}"))
+    try:
+        await records.open()
+        turns = [make_turn(n) for n in range(4)]
+        await records.append(turns[0])
+        await asyncio.to_thread(server.stop, at_once=True)
+        with pytest.raises(Unavailable) as refusal:
+            await records.append(turns[1])
+        assert str(tmp_path) not in refusal.value.message
+        assert "coe-postgres" not in refusal.value.message
+        await asyncio.to_thread(server.start)
+        await records.append(turns[2])
+        await asyncio.to_thread(server.stop)  # As for an upgrade: nobody is writing just then.
+        await asyncio.to_thread(server.start)
+        await records.append(turns[3])
+        for turn in (turns[0], *turns[2:]):
+            assert await records.interaction("research", turn.id) == turn
+        assert await records.interaction("research", turns[1].id) is None
+        report = audit(folder)
+        assert (report.records, report.faults) == (3, ())
+    finally:
+        await records.close()
+
+
+@pytest.mark.parametrize("reaches_the_server", [True, False])
+def test_turn_counts_once_when_the_answer_to_its_commit_is_lost(
+    folder: DataFolder,
+    open_writer: Open,
+    make_turn: MakeTurn,
+    tables: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    reaches_the_server: bool,
+) -> None:
+    """It is in the log by then: the database has it too before the turn is acknowledged."""
+    lost = 0
+
+    def lose(projection: Projection) -> None:
+        nonlocal lost
+        lost += 1
+        if reaches_the_server:
+            projection.connection.execute("COMMIT")
+        projection.connection.close()
+        monkeypatch.undo()
+        raise psycopg.OperationalError("the connection is lost")
+
+    with closing(open_writer(folder)) as writer:
+        monkeypatch.setattr(Projection, "commit", lose)
+        for number in range(1, 4):
+            writer.commit([Draft.of(make_turn(number))])
+            assert len(tables(folder)["interactions"]) == number
+    assert lost == 1
+    assert (audit(folder).records, audit(folder).faults) == (3, ())
