@@ -160,6 +160,8 @@ def test_changed_bit_of_the_header_of_a_line_without_rows_is_turned_back(
         "UPDATE chat_messages SET content = 'forged' WHERE position = 1",
         "UPDATE interactions SET offset_bytes = offset_bytes + 1",
         "UPDATE interactions SET sha256 = replace(sha256, 'a', 'b')",
+        "UPDATE attempts SET segment = 'x' || segment",
+        "UPDATE chat_messages SET segment = 'x' || segment WHERE position = 1",
         "UPDATE segments SET head = 'x'",
         "UPDATE segments SET path = 'x' || path",
         "UPDATE segments SET writer = 'x'",

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -189,9 +190,19 @@ class SqliteFile:
         return [
             name
             for name, made in table.metadata.tables.items()
-            if [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] != made.c.keys()
+            if _columns(connection, name) != [_column(column) for column in made.c]
         ]
 
     def _files(self, *suffixes: str) -> list[Path]:
         files = (self.path.with_name(self.path.name + suffix) for suffix in suffixes)
         return [file for file in files if file.exists()]
+
+
+def _columns(connection: Connection, name: str) -> list[tuple[str, str, bool]]:
+    """Tell name and type of each column of a table, and whether it must have a value."""
+    found = connection.execute(f"PRAGMA table_info({name})")
+    return [(name, type_, bool(not_null)) for _, name, type_, not_null, *_ in found]
+
+
+def _column(column: sa.Column[Any]) -> tuple[str, str, bool]:
+    return column.name, column.type.compile(dialect=sqlite.dialect()), not column.nullable
