@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import cache
@@ -39,6 +40,7 @@ PATIENCE = {
 """How soon libpq gives a silent server up, unless the address says otherwise."""
 
 LOCK_TIMEOUT = "30s"
+RELEASE_S = 2.0
 
 
 @define
@@ -96,11 +98,19 @@ class PostgresConnection:
         return nullcontext()
 
     def hold(self, name: str) -> bool:
-        """Take a lock for as long as this connection, and those that replace it, are open."""
-        query = "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '/' || %s, 0))"
-        ((is_held,),) = self._raw.execute(query, [name]).fetchall()
+        """Take a lock for as long as this connection, and those that replace it, are open. The
+        server may take a moment to see that a killed process has let go of it.
+        """
+        until_s = time.monotonic() + RELEASE_S
+        while not (is_held := self._try_hold(name)) and time.monotonic() < until_s:
+            time.sleep(0.02)
         if is_held and name not in self._held:
             self._held.append(name)
+        return is_held
+
+    def _try_hold(self, name: str) -> bool:
+        query = "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '/' || %s, 0))"
+        ((is_held,),) = self._raw.execute(query, [name]).fetchall()
         return bool(is_held)
 
     def close(self) -> None:

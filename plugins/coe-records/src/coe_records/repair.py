@@ -156,12 +156,7 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
     altered = {fault.where for fault in faults if fault.kind == "altered"}
     flips = [*_flips(log, _damaged_bodies(log, faults))]
     with closing(folder.projection(writable=False).connection) as connection:
-        marks = Projection(connection, log).marks()
-        # A segment that nothing else knows of was never there: a row names it wrongly.
-        known = {*log.segments(), *marks, *manifest.sealed(log.events)}
         for each in _broken(log, connection):
-            if each.pointer.segment not in known:
-                continue
             if found := list(_flips(log, [each.pointer])):
                 flips += [flip for flip in found if flip not in flips]
             elif _is_line(log, each.pointer) or _rows_at(connection, each) <= altered:
@@ -169,7 +164,7 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
             elif any(_bodies(connection, each)):
                 lost.append(each)
         if not flips:
-            flips += _header_flips(log, marks, faults)
+            flips += _header_flips(log, Projection(connection, log).marks(), faults)
     if flips or lost:
         return Plan(flips=tuple(flips), lost=tuple(lost))
     return Plan(

@@ -161,12 +161,12 @@ class SqliteFile:
                 yield "database", text
 
     def set_aside_unless_sound(self) -> str | None:
-        """Move a file that SQLite cannot read out of the way, with what belongs to it."""
+        """Move a file whose pages or tables are damaged out of the way, with what belongs to it."""
         try:
             with closing(self.connect()) as connection:
-                connection.execute("PRAGMA quick_check(1)").fetchone()
-                if damaged := self._damaged_tables(connection):
-                    raise sqlite3.DatabaseError(", ".join(damaged))
+                (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                if found != "ok" or self._damaged_tables(connection):
+                    raise sqlite3.DatabaseError(found)
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
