@@ -65,7 +65,11 @@ def everything(folder: DataFolder) -> Iterator[bytes]:
 @pytest.mark.usefixtures("small_groups")
 class TestCompacted:
     def test_every_pointer_reads_the_same_bytes(
-        self, folder: DataFolder, pointers: list[Pointer], tables: Any
+        self,
+        folder: DataFolder,
+        pointers: list[Pointer],
+        tables: Any,
+        lose_database: Callable[[DataFolder], None],
     ) -> None:
         log, before = Log(folder.events), list(everything(folder))
         raw, sizes = [log.raw(p) for p in pointers], [log.size(s) for s in log.segments()]
@@ -78,7 +82,7 @@ class TestCompacted:
         assert list(everything(folder)) == before
         assert audit(folder) == report
         assert report.faults == ()
-        folder.database.unlink()
+        lose_database(folder)
         rebuild(folder)
         assert tables(folder) == rows
 
