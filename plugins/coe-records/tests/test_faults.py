@@ -175,6 +175,7 @@ def test_segment_that_could_not_be_synced_takes_no_other_line(
     assert (audit(folder).records, audit(folder).faults) == (2, ())
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("lasts", [1, 2])
 @pytest.mark.parametrize("strikes", ["before", "after"])
 def test_no_fault_of_the_database_loses_a_turn(
@@ -245,6 +246,7 @@ def test_full_disk_refuses_until_there_is_room(folder: DataFolder, limit_bytes: 
     assert (report.records, report.faults) == (written + 5, ())
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_database_that_another_tool_holds_is_waited_for(
     folder: DataFolder,
     open_writer: Open,
