@@ -274,7 +274,8 @@ class Host:
                 self._turns.pop(application, None)
         kept = {id(c) for components in self._live.values() for c in components}
         for key in [key for key in self._open if key not in kept]:
-            await _close(self._open.pop(key))
+            if (component := self._open.pop(key, None)) is not None:  # Else another sees to it.
+                await _close(component)
 
     def _refuse_without_required(self) -> None:
         for name in self.settings.coe.required_plugins:
