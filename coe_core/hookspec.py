@@ -7,8 +7,8 @@ composed, and returns a sequence of components: objects that satisfy the contrac
 never see a request.
 
 Some components are composed and checked in this version, but nothing in the core or the standard
-plugins asks them yet: promotion policies, agent protocols, metric sinks, and panels. Nor does
-anything call a tool's `compensate` yet.
+plugins asks them yet: promotion policies, agent protocols and metric sinks. Nor does anything
+call a tool's `compensate` yet.
 
 A hook that raises, or returns a component of the wrong type, is a `PluginProblem`: the plugin's
 other components, and all other plugins, go on working.
