@@ -75,7 +75,8 @@ def reader(
         "XDG_RUNTIME_DIR": str(sockets),
         "COE_PLUGINS__SERVER__PORT": str(free_port),
     }
-    if request.node.callspec.params["page"].stem == "postgres":
+    page = request.node.callspec.params.get("page")
+    if page is not None and page.stem == "postgres":
         environment["COE_DATABASE_URL"] = new_schema(request.getfixturevalue("postgres_url"))
     with Reader(tmp_path, environment, {8420: free_port, 18080: upstream_port}) as reader:
         yield reader
