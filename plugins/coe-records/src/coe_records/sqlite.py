@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -65,8 +65,11 @@ def _insert(into: sa.Table, clash: Clash) -> str:
 
 def connect(path: Path, *, writable: bool = True) -> SqliteConnection:
     """Open the file; transactions begin and end only where we say so."""
-    if writable:  # Made by us, not by SQLite: nobody else may read what is in it.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if writable:
+        # Made by us, for nobody else may read it; but one that is there is never opened by us: to
+        # close a descriptor of it takes away the locks that SQLite has on it in this process.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     mode = "rw" if writable else "ro"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",

@@ -1,0 +1,32 @@
+"""The roll-ups' file is several processes', and several connections' of each."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from coe_kpi.store import RollupStore
+
+ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+from coe_kpi.store import RollupStore
+store = RollupStore.open(Path(sys.argv[1]))
+assert store.add([], behind=sys.argv[2], cursor=sys.argv[3])
+store.close()
+"""
+
+
+def test_another_process_takes_nothing_away_from_who_has_the_file_open(tmp_path: Path) -> None:
+    """A descriptor of the file that is closed takes this process's locks with it (POSIX): the last
+    one out elsewhere would think itself alone, and remove the write-ahead log that is in use.
+    """
+    path = tmp_path / "kpi.sqlite"
+    stores = [RollupStore.open(path) for _ in range(2)]
+    for behind, cursor in (("", "a"), ("b", "c")):
+        arguments = [sys.executable, "-c", ANOTHER_PROCESS, str(path), behind, cursor]
+        subprocess.run(arguments, check=True)
+        assert [store.cursor for store in stores] == [cursor, cursor]
+        assert stores[0].add([], behind=cursor, cursor=chr(ord(cursor) + 1))
+    for store in stores:
+        store.close()
+    assert path.stat().st_mode & 0o777 == 0o600
