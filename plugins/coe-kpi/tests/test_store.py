@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from coe_kpi.fact import Scope, TurnFact
 from coe_kpi.store import RollupStore
+from coe_kpi.view import Cut
+from coe_kpi.window import Window
 
 ANOTHER_PROCESS = """
 import sys
@@ -30,3 +33,25 @@ def test_another_process_takes_nothing_away_from_who_has_the_file_open(tmp_path:
     for store in stores:
         store.close()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_tables_that_another_began_again_are_read_and_written_as_they_are(tmp_path: Path) -> None:
+    first, second = [RollupStore.open(tmp_path / "kpi.sqlite") for _ in range(2)]
+    first.add([turn("a", "research"), turn("b", "sales")], behind="", cursor="1")
+    assert groups(first) == groups(second) == {"research": 1, "sales": 1}
+    second.clear()
+    second.add([turn("b", "sales")], behind="", cursor="1")
+    first.add([turn("c", "sales"), turn("d", "legal")], behind="1", cursor="2")
+    assert groups(first) == groups(second) == {"sales": 2, "legal": 1}
+    first.close()
+    second.close()
+
+
+def turn(id_: str, group: str) -> TurnFact:
+    return TurnFact(id=id_, minute=7, scope=Scope(group), result="success")
+
+
+def groups(store: RollupStore) -> dict[str, int]:
+    with store.snapshot():
+        found = store.turns(Window(0, 9), Cut(by="group"))
+    return {group: sum(sums.turns for sums in some.values()) for group, some in found.items()}

@@ -71,7 +71,11 @@ class Book:
         """Answer from the roll-ups, level with the log if that does not take long."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.catch_up(), PATIENCE_S)
-        return await _on(self._threads[1], lambda: question(self._asking))
+        return await _on(self._threads[1], lambda: self._answer(question))
+
+    def _answer(self, question: Callable[[RollupStore], T]) -> T:
+        with self._asking.snapshot():
+            return question(self._asking)
 
     async def measure(self) -> Sequence[Sample]:
         now = self._clock.now()

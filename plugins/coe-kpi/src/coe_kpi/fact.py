@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal, TypeAlias, get_args
@@ -39,10 +39,6 @@ class Scope:
     """The alias that an attempt called; "" for a turn."""
     purpose: str = ""
     owner: Literal["turn", "job"] = "turn"
-
-    def fits(self, where: Mapping[str, str]) -> bool:
-        """Whether all of these are as given."""
-        return all(getattr(self, name) == value for name, value in where.items())
 
 
 @frozen(kw_only=True)

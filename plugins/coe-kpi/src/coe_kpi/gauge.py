@@ -17,7 +17,7 @@ from coe_kpi.fact import minute_of
 from coe_kpi.kpi import Kpis
 from coe_kpi.report import OTHER, Query, kpis_by
 from coe_kpi.store import RollupStore
-from coe_kpi.sums import Label, Sums
+from coe_kpi.view import Label
 from coe_kpi.window import Window, window
 
 WINDOWS = ("5m", "30m", "1h", "6h", "24h", "3d")
@@ -43,13 +43,12 @@ class Gauges:
 
     def _series(self, store: RollupStore, now: datetime) -> Iterator[Series]:
         for length in WINDOWS:
-            kpis = kpis_by(_read(store, window(length, now)), Query())
+            kpis = kpis_by(store, window(length, now), Query())
             for metric, value, labels in _of_all(kpis.get("")):
                 yield metric, value, {"window": length, **labels}
         for length in LABELLED_WINDOWS:
-            sums = _read(store, window(length, now))
             for label in LABELS:
-                of_each = kpis_by(sums, Query(), label, MOST_VALUES)
+                of_each = kpis_by(store, window(length, now), Query(), label, MOST_VALUES)
                 for value_of, kpis_of in of_each.items():
                     for metric, value in _of_one(kpis_of):
                         labels = {"window": length, label: value_of or OTHER}
@@ -75,12 +74,8 @@ class Gauges:
 Series = tuple[str, "float | Decimal | None", dict[str, str]]
 
 
-def _read(store: RollupStore, part: Window) -> Sums:
-    return store.read(part.since, part.until)
-
-
 def _spent(store: RollupStore, group: str, part: Window) -> Decimal:
-    kpis = kpis_by(_read(store, part), Query(group=group)).get("")
+    kpis = kpis_by(store, part, Query(group=group)).get("")
     if kpis is None:
         return Decimal(0)
     return kpis.cost_per_success.cost_usd + kpis.cost_per_success.job_cost_usd

@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from coe_core.error import InvalidField
 from coe_core.settings import nearest
 from coe_kpi.kpi import Kpis, cost_per_success, routing_success_rate, token_usage, tool_call_ratio
 from coe_kpi.store import RollupStore
-from coe_kpi.sums import CallSums, Label, Sums, TurnSums
+from coe_kpi.sums import CallSums, TurnSums
+from coe_kpi.view import Cut, Label
 from coe_kpi.window import Bucket, Window, calendar, time_of, window
 
 By: TypeAlias = Literal["group", "route", "model", "purpose"] | Bucket
@@ -72,34 +73,35 @@ def report(store: RollupStore, query: Query, now: datetime, zone: ZoneInfo) -> R
         known = ", ".join(BY)
         hint = nearest(query.by, BY)
         raise InvalidField(f"{query.by!r:.40} is none of {known}{hint}", param="by")
-    newest, sums = store.newest, store.read(whole.since, whole.until)
+    newest, kpis = store.newest, kpis_by(store, whole, query)
     return Report(
         since=whole.start,
         until=whole.end,
         zone=zone.key,
         newest=time_of(newest) if newest else None,
-        total=kpis_by(sums, query).get("", NOTHING),
-        rows=tuple(_rows(store, sums, query, whole, zone)),
+        total=kpis.get("", NOTHING),
+        rows=tuple(_rows(store, query, whole, zone)),
     )
 
 
-def _rows(
-    store: RollupStore, sums: Sums, query: Query, whole: Window, zone: ZoneInfo
-) -> Iterable[Row]:
+def _rows(store: RollupStore, query: Query, whole: Window, zone: ZoneInfo) -> Iterable[Row]:
     match query.by:
         case "hour" | "day" | "week" | "month" as bucket:
             for part in calendar(whole, bucket, zone):
-                of_part = store.read(part.since, part.until)
-                kpis = kpis_by(of_part, query).get("", NOTHING)
+                kpis = kpis_by(store, part, query).get("", NOTHING)
                 label = part.start.astimezone(zone).isoformat(timespec="minutes")
                 yield Row(label=label, since=part.start, until=part.end, kpis=kpis)
         case "group" | "route" | "model" | "purpose" as by:
-            for label, kpis in kpis_by(sums, query, by).items():
+            for label, kpis in kpis_by(store, whole, query, by).items():
                 yield Row(label=label, since=whole.start, until=whole.end, kpis=kpis)
 
 
 def kpis_by(
-    sums: Sums, query: Query, by: Label | None = None, most: int = MOST_LABELS
+    store: RollupStore,
+    part: Window,
+    query: Query,
+    by: Label | None = None,
+    most: int = MOST_LABELS,
 ) -> dict[str, Kpis]:
     """Make the KPIs of each value of a label, the largest first; the label of all is "". Nothing
     is there where nothing was.
@@ -109,16 +111,23 @@ def kpis_by(
         where["group"] = query.group
     if query.route is not None:
         where["route"] = query.route
-    of_target, of_model = dict(where), dict(where)
+    of_target, of_model = Cut(where, "target" if by == "model" else by), Cut(where, by)
     if query.model is not None:
-        of_target["target"] = of_model["model"] = query.model
-    routed: Label | None = "target" if by == "model" else by
+        of_target = evolve(of_target, where={**where, "target": query.model})
+        of_model = evolve(of_model, where={**where, "model": query.model})
     # A turn is for no one purpose.
-    turns = sums.turns_by(routed, of_target) if by != "purpose" else {}
-    called = sums.calls_by(by, of_model)
-    spent = sums.calls_by(routed, of_target, "turn")
-    jobs = sums.calls_by(by, of_model, "job")
-    return _joined(turns, called, spent, jobs, most)
+    turns = store.turns(part, of_target) if by != "purpose" else {}
+    calls = store.calls(part, of_model)
+    spent = calls if of_target == of_model else store.calls(part, of_target)
+    return _joined(turns, _of(calls), _of(spent, "turn"), _of(calls, "job"), most)
+
+
+def _of(calls: Mapping[tuple[str, str], CallSums], owner: str | None = None) -> dict[str, CallSums]:
+    found: dict[str, CallSums] = defaultdict(CallSums)
+    for (label, owned_by), sums in calls.items():
+        if owner in (None, owned_by):
+            found[label].add(*sums.figures)
+    return found
 
 
 def _joined(

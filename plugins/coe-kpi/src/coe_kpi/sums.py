@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import define, field
 
-from coe_kpi.fact import Call, Scope
 from coe_kpi.span import SPANS
 
 
@@ -80,72 +77,30 @@ class CallSums:
         )
 
 
-Label: TypeAlias = Literal["group", "route", "target", "model", "purpose"]
-
-
-@define
-class Sums:
-    """What a stretch of time comes to, by scope."""
-
-    turns: dict[tuple[Scope, int], TurnSums] = field(factory=lambda: defaultdict(TurnSums))
-    """Scope and result to the turns."""
-    calls: dict[Scope, CallSums] = field(factory=lambda: defaultdict(CallSums))
-
-    def turns_by(
-        self, by: Label | None, where: Mapping[str, str]
-    ) -> dict[str, dict[int, TurnSums]]:
-        """Add up turns: label to result to sums; the label of all is ""."""
-        found: dict[str, dict[int, TurnSums]] = defaultdict(lambda: defaultdict(TurnSums))
-        for (scope, result), sums in self.turns.items():
-            if scope.fits(where):
-                found[getattr(scope, by) if by else ""][result].add(*sums.figures)
-        return found
-
-    def calls_by(
-        self, by: Label | None, where: Mapping[str, str], owner: str | None = None
-    ) -> dict[str, CallSums]:
-        """Add up attempts: label to sums."""
-        found: dict[str, CallSums] = defaultdict(CallSums)
-        for scope, sums in self.calls.items():
-            if scope.fits(where) and owner in (None, scope.owner):
-                found[getattr(scope, by) if by else ""].add(*sums.figures)
-        return found
-
-
 @define
 class Increments:
     """Increments of the roll-ups, by key, so that a batch touches each row once."""
 
-    _turns: dict[tuple[int, ...], list[int]] = field(factory=dict)
-    _calls: dict[tuple[int, ...], list[int]] = field(factory=dict)
+    _rows: dict[tuple[int, ...], list[int]] = field(factory=dict)
 
-    def add_turn(self, minute: int, scope: int, result: int, figures: Sequence[int]) -> None:
-        """Add a turn to its minute, hour and day."""
-        self._add(self._turns, minute, (scope, result), figures)
-
-    def add_call(self, minute: int, scope: int, call: Call) -> None:
-        """Add an attempt."""
-        figures = (
-            *(1, call.failed, call.input_tokens, call.cached_tokens, call.output_tokens),
-            *(call.reasoning_tokens, call.unpriced_tokens, call.cost_pico),
-        )
-        self._add(self._calls, minute, (scope, call.estimated), figures)
-
-    def turn_rows(self) -> Iterator[tuple[int, ...]]:
-        """Yield rows for the table."""
-        return ((*key, *figures) for key, figures in self._turns.items())
-
-    def call_rows(self) -> Iterator[tuple[int, ...]]:
-        """Yield rows for the table."""
-        return ((*key, *figures) for key, figures in self._calls.items())
-
-    def _add(
-        self,
-        sums: dict[tuple[int, ...], list[int]],
-        minute: int,
-        key: tuple[int, ...],
-        figures: Sequence[int],
+    def add(
+        self, minute: int, seen: Iterable[tuple[int, int]], kind: int, figures: Sequence[int]
     ) -> None:
+        """Add figures of a kind to the minute, hour and day, as each view (its number, and that of
+        the scope) sees them.
+        """
+        rows = self._rows
         for span in SPANS:
-            kept = sums.setdefault((span, minute // span * span, *key), [0] * len(figures))
-            kept[:] = [a + b for a, b in zip(kept, figures, strict=True)]
+            bucket = minute // span * span
+            for view, scope in seen:
+                key = (view, span, bucket, scope, kind)
+                kept = rows.get(key)
+                if kept is None:
+                    rows[key] = [*figures]
+                else:
+                    for place, figure in enumerate(figures):
+                        kept[place] += figure
+
+    def rows(self) -> Iterator[tuple[int, ...]]:
+        """Yield rows for the table, in its order."""
+        return ((*key, *self._rows[key]) for key in sorted(self._rows))

@@ -1,0 +1,68 @@
+"""Views: the labels by which sums are kept apart.
+
+What is added up is kept once for each view, so that a question reads the sums by its own labels and
+not those of every group, route and model there is: a month by hour is 720 rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias, get_args
+
+from attrs import evolve, field, frozen
+
+from coe_kpi.fact import Scope
+
+Label: TypeAlias = Literal["group", "route", "target", "model", "purpose"]
+LABELS: tuple[Label, ...] = get_args(Label)
+
+_ANY = Scope("", "", "", "", "")
+
+
+@frozen
+class View:
+    """Sums by some labels, whatever the others are."""
+
+    number: int
+    """As the file has it."""
+    labels: frozenset[str]
+
+    def of(self, scope: Scope) -> Scope:
+        """Leave out of a scope what this view does not tell apart."""
+        kept = {label: getattr(scope, label) for label in self.labels}
+        return evolve(_ANY, owner=scope.owner, **kept)
+
+    def sees(self, scope: Scope) -> bool:
+        """Whether it is what this view sees of some."""
+        return self.of(scope) == scope
+
+
+def _views(*labels: Sequence[Label]) -> tuple[View, ...]:
+    return tuple(View(number, frozenset(some)) for number, some in enumerate(labels))
+
+
+TURN_VIEWS = _views((), ("group",), ("route",), ("target",), ("group", "route", "target"))
+"""The fewest labels first; the last has all. A change needs another `VERSION` of the file."""
+CALL_VIEWS = _views((), ("group",), ("route",), ("target",), ("model",), ("purpose",), LABELS)
+"""Likewise, of attempts."""
+
+
+@frozen
+class Cut:
+    """What of the sums is asked for: those that fit, by one label or as a whole."""
+
+    where: Mapping[str, str] = field(factory=dict)
+    by: Label | None = None
+
+    def view(self, views: Sequence[View]) -> View:
+        """Choose the smallest view that can tell."""
+        asked = {*self.where, *([self.by] if self.by else [])}
+        return next(view for view in views if asked <= view.labels)
+
+    def fits(self, scope: Scope) -> bool:
+        """Whether it is asked for."""
+        return all(getattr(scope, name) == value for name, value in self.where.items())
+
+    def label(self, scope: Scope) -> str:
+        """Tell under which value it is shown; the value of all is ""."""
+        return getattr(scope, self.by) if self.by else ""
