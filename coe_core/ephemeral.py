@@ -5,7 +5,7 @@ refuses, where the plugin that does cannot.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from attrs import define, field, frozen
@@ -82,6 +82,13 @@ class EphemeralRecords:
         for turn in sorted(self._turns.values(), key=lambda turn: (turn.started_at, turn.id)):
             if _within(turn.started_at, since, until) and group in (None, turn.group):
                 yield turn
+
+    async def newest(
+        self, group: str, limit: int, *, since: datetime | None = None
+    ) -> Sequence[Interaction]:
+        """Return the turns of a group that began last."""
+        turns = [turn async for turn in self.interactions(group, since=since)]
+        return turns[: -limit - 1 : -1]
 
     async def feedback(
         self, group: str | None, *, since: datetime | None = None, until: datetime | None = None

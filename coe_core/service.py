@@ -99,6 +99,14 @@ class RecordReader(Protocol):
         """
         ...
 
+    async def newest(
+        self, group: str, limit: int, *, since: datetime | None = None
+    ) -> Sequence[Interaction]:
+        """Return the turns of a group that began last, the newest first, at most `limit` of them
+        and none that began before `since`. It costs what they do, however many others there are.
+        """
+        ...
+
     def feedback(
         self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
     ) -> AsyncIterator[Feedback]:

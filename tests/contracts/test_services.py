@@ -133,6 +133,13 @@ def test_record_reader() -> None:
         async for turn in EphemeralRecords.interactions(self, None, **window):
             yield turn
 
+    async def oldest(self: Any, group: Any, limit: int, *, since: Any = None) -> Any:
+        turns = [turn async for turn in EphemeralRecords.interactions(self, group, since=since)]
+        return turns[:limit]
+
+    async def whenever(self: Any, group: Any, limit: int, *, since: Any = None) -> Any:
+        return await EphemeralRecords.newest(self, group, limit)
+
     async def in_two_steps(self: Any, record: Any) -> Pointer:
         await EphemeralRecords.append(self, evolve(record, answer=()))
         await asyncio.sleep(0.001)
@@ -188,6 +195,8 @@ def test_record_reader() -> None:
         bug("test_keeps_groups_apart", "were listed", pair(interactions=everybody_s))
         bug("test_lists_by_start", "oldest first", pair(interactions=newest_first))
         bug("test_lists_by_start", "were listed", pair(interactions=yields()))
+        bug("test_returns_the_newest", "were returned", pair(newest=oldest))
+        bug("test_returns_the_newest", "were returned", pair(newest=whenever))
         bug("test_lists_a_window", "start < until", pair(interactions=until_and_with))
         bug("test_lists_a_window", "since <= start", pair(interactions=after))
         bug("test_holds_whole_turns_or_none", "after a cancellation", pair(append=in_two_steps))

@@ -162,6 +162,23 @@ class RecordReaderContract(ServiceContract[tuple[Journal, RecordReader]]):
         assert late == {t.id for t in turns if t.started_at >= edge}, "since <= start"
         assert early == {t.id for t in turns if t.started_at < edge}, "start < until"
 
+    @law(turns=several(2), limit=st.integers(1, 4), place=st.integers(0, 3))
+    async def test_returns_the_newest(
+        self, pair: tuple[Journal, RecordReader], turns: Turns, limit: int, place: int
+    ) -> None:
+        """The group's turns that began last come, the newest first, and none before `since`."""
+        journal, reader = pair
+        for turn in turns:
+            await journal.append(turn)
+        edge: datetime = turns[place % len(turns)].started_at
+        for group, since in ((turns[0].group, None), (turns[-1].group, edge)):
+            starts = [t.started_at for t in turns if t.group == group]
+            wanted = sorted((at for at in starts if since is None or at >= since), reverse=True)
+            found = await reader.newest(group, limit, since=since)
+            shown = [turn.started_at for turn in found]
+            assert shown == wanted[:limit], f"of {wanted} were returned {shown}"
+            assert {turn.group for turn in found} <= {group}, "another group's were returned"
+
     @law(opinions=opinions())
     async def test_lists_feedback(
         self, pair: tuple[Journal, RecordReader], opinions: list[Feedback]

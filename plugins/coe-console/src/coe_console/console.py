@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.resources import files
@@ -202,16 +201,12 @@ async def _alerts(visit: Visit) -> list[Alert]:
     return found
 
 
-async def _latest(visit: Visit, limit: int) -> list[Interaction]:
+async def _latest(visit: Visit, limit: int) -> Sequence[Interaction]:
     """Read the visitor's group's latest turns, newest first."""
     application = visit.request.application
     since = application.need(Clock).now() - LIVE
     reader = application.need(RecordReader)
-    group = visit.request.principal.group
-    newest: deque[Interaction] = deque(maxlen=limit)
-    async for turn in reader.interactions(group, since=since):
-        newest.append(turn)
-    return list(reversed(newest))
+    return await reader.newest(visit.request.principal.group, limit, since=since)
 
 
 async def turns(visit: Visit) -> HttpResponse:

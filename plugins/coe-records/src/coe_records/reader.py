@@ -72,6 +72,19 @@ class Reader:
         extent = Extent(group=group, since=since, until=until)
         return self._listed(Interaction, extent, interactions.c.started_at)
 
+    async def newest(
+        self, group: str, limit: int, *, since: datetime | None = None
+    ) -> Sequence[Interaction]:
+        """Return the turns that began last, by the index of starts."""
+        at = interactions.c.started_at
+        query = (
+            selected(interactions)
+            .where(*Extent(group=group, since=since).holds(interactions, at))
+            .order_by(at.desc(), interactions.c.id.desc())
+            .limit(limit)
+        )
+        return await self._page(group, query, Interaction)
+
     def feedback(
         self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
     ) -> AsyncIterator[Feedback]:

@@ -102,6 +102,12 @@ class Records:
         """Iterate over turns."""
         return self._reader.interactions(group, since=since, until=until)
 
+    async def newest(
+        self, group: str, limit: int, *, since: datetime | None = None
+    ) -> Sequence[Interaction]:
+        """Return the turns that began last."""
+        return await self._reader.newest(group, limit, since=since)
+
     def feedback(
         self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
     ) -> AsyncIterator[Feedback]:
