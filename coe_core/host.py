@@ -246,10 +246,10 @@ class Host:
         return None
 
     async def _open_all(self, parts: Mapping[str, Part]) -> PluginProblem | None:
-        """Open what is not open yet: first every plugin's services, which other components may use
-        as soon as they open.
+        """Open what is not open yet: first every plugin's services, those first that others were
+        given, which may be used as soon as a component opens.
         """
-        services = [(part, c) for part in parts.values() for c in part.services.values()]
+        services = [(part, c) for part in _by_need(parts) for c in part.services.values()]
         every = [(part, c) for part in parts.values() for c in _components(part)]
         for part, component in (*services, *every):
             if id(component) in self._open:
@@ -366,6 +366,26 @@ def _engine_services(
         RateMeter: RateMeter(store, clock),
         BudgetBook: BudgetBook(store, clock),
     }
+
+
+def _by_need(parts: Mapping[str, Part]) -> list[Part]:
+    """List the parts, each behind those whose services it was given, as far as that can be."""
+    owners = {id(service): part for part in parts.values() for service in part.services.values()}
+    listed: list[Part] = []
+    entered: set[int] = set()
+
+    def enter(part: Part) -> None:
+        if id(part) in entered:
+            return
+        entered.add(id(part))
+        for given in part.needs.values():
+            if id(given) in owners:
+                enter(owners[id(given)])
+        listed.append(part)
+
+    for part in parts.values():
+        enter(part)
+    return listed
 
 
 def _components(part: Part) -> list[Any]:

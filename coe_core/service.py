@@ -8,10 +8,10 @@ and `SessionStore` in memory, which forget at the end of the process; `coe docto
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from attrs import frozen
 
@@ -28,6 +28,8 @@ from coe_core.turn import Passage
 
 if TYPE_CHECKING:
     from coe_core.application import Application
+
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -192,17 +194,46 @@ class StateStore(Protocol):
         ...
 
 
+EVERY_GROUP = ""
+"""The `group_name` of a row that readers of every group see. No group is called that."""
+
+
 @runtime_checkable
 class Database(Protocol):
-    """The SQL database of the deployment."""
+    """The SQL database of the deployment, in which each plugin has tables of its own.
 
-    @property
-    def url(self) -> str:
-        """The SQLAlchemy address, without the password."""
+    Their names begin with the plugin's; none refers to another plugin's. A transaction is a
+    function, called on a thread with a SQLAlchemy `Connection`: nobody can hold one open while
+    something else is awaited. All methods raise `Unavailable` when the database cannot be reached
+    or written; what is wrong with a statement, or clashes with a constraint, is raised as
+    SQLAlchemy has it.
+    """
+
+    async def upgrade(self, plugin: str, scripts: str, *, head: str) -> None:
+        """Bring a plugin's tables up to date: run the Alembic revisions in `package:folder` that
+        have not been run, in one transaction, alone; to be called in the `open` of whoever owns
+        the tables. The version table is the plugin's own.
+
+        `head` is the newest revision: where the tables are at it, nothing is loaded. Raises
+        `StartRefused` when they were made by a newer version of the plugin.
+        """
         ...
 
-    def connect(self, group: str | None = None) -> AbstractAsyncContextManager[Any]:
-        """Open a transaction that sees one group, or with None all; commits at the end."""
+    async def read(self, group: str | None, work: Callable[[Any], T]) -> T:
+        """Return what work returns, in a transaction that cannot write and sees one moment.
+
+        It sees the rows of the group, and of `EVERY_GROUP`, in the tables that have a column
+        `group_name`, whatever its queries say; the other tables are not for it. With None it sees
+        everything: for operators' reports and jobs only.
+        """
+        ...
+
+    async def write(self, work: Callable[[Any], T]) -> T:
+        """Return what work returns, in a transaction that may change the rows of any group.
+
+        Durable when it returns; if work raises, nothing was changed. Others may wait for it to end:
+        compute before it what can be.
+        """
         ...
 
 

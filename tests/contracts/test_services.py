@@ -2,15 +2,15 @@
 
 import asyncio
 import itertools
-import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import define, evolve, field
+from coe_records.plugin_database import PluginDatabase
 
 from coe_core.application import Application
 from coe_core.caller import ModelCaller, ModelEmbedder
@@ -284,81 +284,54 @@ def test_sqlite_state_store(tmp_path: Path) -> None:
         pass
 
 
-@define
-class Rows:
-    """A result of sqlite3 with the methods of SQLAlchemy's."""
+def test_database(tmp_path: Path) -> None:
+    folders = itertools.count()
 
-    rows: list[Any]
+    class Fresh(PluginDatabase):
+        def __init__(self) -> None:
+            (folder := tmp_path / str(next(folders))).mkdir()
+            super().__init__(folder)
 
-    def fetchall(self) -> list[Any]:
-        return self.rows
+    read, write, upgrade = PluginDatabase.read, PluginDatabase.write, PluginDatabase.upgrade
 
-    def scalar(self) -> Any:
-        return self.rows[0][0]
+    async def rolls_back(self: Any, work: Any) -> Any:
+        with suppress(ZeroDivisionError):
+            await write(self, lambda connection: (work(connection), 1 // 0))
 
+    async def returns_nothing(self: Any, work: Any) -> Any:
+        await write(self, work)
 
-@define
-class Connection:
-    sqlite: sqlite3.Connection
+    async def commits(self: Any, work: Any) -> Any:
+        def spoilt(connection: Any) -> Any:
+            try:
+                return work(connection)
+            finally:
+                connection.commit()
 
-    async def exec_driver_sql(self, statement: str) -> Rows:
-        return Rows(self.sqlite.execute(statement).fetchall())
+        return await write(self, spoilt)
 
+    async def swallows(self: Any, work: Any) -> Any:
+        with suppress(LookupError):
+            return await write(self, work)
 
-@define
-class MemoryDatabase:
-    url: str = "sqlite://"
-    _sqlite: sqlite3.Connection | None = field(default=None, init=False)
+    async def shows_all(self: Any, group: str | None, work: Any) -> Any:
+        return await read(self, None, work)
 
-    async def open(self) -> None:
-        self._sqlite = sqlite3.connect(":memory:")
+    async def writes(self: Any, group: str | None, work: Any) -> Any:
+        return await write(self, work)
 
-    async def close(self) -> None:
-        assert self._sqlite is not None
-        self._sqlite.close()
+    async def makes_anew(self: Any, plugin: str, scripts: str, *, head: str) -> None:
+        await upgrade(self, plugin, scripts, head=head)
+        await write(self, lambda connection: connection.exec_driver_sql("DELETE FROM kept"))
 
-    @asynccontextmanager
-    async def connect(self, group: str | None = None) -> AsyncIterator[Connection]:
-        assert self._sqlite is not None
-        with self._sqlite:
-            yield Connection(self._sqlite)
-
-
-def test_database() -> None:
-    @asynccontextmanager
-    async def rolls_back(self: Any, group: str | None = None) -> AsyncIterator[Connection]:
-        yield Connection(self._sqlite)
-        self._sqlite.rollback()
-
-    @asynccontextmanager
-    async def commits(self: Any, group: str | None = None) -> AsyncIterator[Connection]:
-        try:
-            yield Connection(self._sqlite)
-        finally:
-            self._sqlite.commit()
-
-    @asynccontextmanager
-    async def swallows(self: Any, group: str | None = None) -> AsyncIterator[Connection]:
-        try:
-            async with MemoryDatabase.connect(self) as connection:
-                yield connection
-        except LookupError:
-            return
-
-    @asynccontextmanager
-    async def has_no_groups(self: Any, group: str | None = None) -> AsyncIterator[Connection]:
-        assert group is None, "no groups here"
-        async with MemoryDatabase.connect(self) as connection:
-            yield connection
-
-    with proving(DatabaseContract, MemoryDatabase) as bug:
-        secret = "postgresql://coe:synthetic@127.0.0.1/coe"
-        bug("test_shows_no_password", "holds the password", url=secret)
-        bug("test_shows_no_password", "no SQLAlchemy address", url="coe.sqlite")
-        bug("test_commits_at_the_end", "left nothing", connect=rolls_back)
-        bug("test_rolls_back_after_an_error", "left its rows", connect=commits)
-        bug("test_rolls_back_after_an_error", "swallowed the error", connect=swallows)
-        bug("test_opens_for_a_group", "no groups here", connect=has_no_groups)
+    with proving(DatabaseContract, Fresh) as bug:
+        bug("test_commits_at_the_end", "write None", write=returns_nothing)
+        bug("test_commits_at_the_end", "write None", write=rolls_back)
+        bug("test_rolls_back_after_an_error", "left its rows", write=commits)
+        bug("test_rolls_back_after_an_error", "swallowed the error", write=swallows)
+        bug("test_shows_a_reader_its_group", "saw", read=shows_all)
+        bug("test_keeps_readers_from_writing", "wrote", read=writes)
+        bug("test_upgrades_once", "lost a row", upgrade=makes_anew)
 
 
 def test_knowledge_store() -> None:

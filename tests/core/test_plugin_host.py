@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from attrs import define, frozen
 
-from coe_core import Route, Service, StateStore, Turn, toggle
+from coe_core import KnowledgeStore, Route, Service, StateStore, Turn, hookimpl, toggle
 from coe_core.error import Conflict, SettingsError, StartRefused
 from coe_core.host import Host
+from coe_core.scaffold.kinds.knowledge_store import ExampleKnowledgeStore
 from coe_core.testing import MemoryStateStore
 from coe_core.testing.scripted import ScriptedProvider
 from coe_core.toggle import plugin_toggle, switch
@@ -481,6 +482,32 @@ async def test_services_are_open_before_what_may_use_them(start_host: StartHost)
     )
     await host.close()
     assert told == ["the service opens", "a opens", "a closes", "the service closes"]
+
+
+async def test_a_service_is_open_before_those_that_were_given_it(start_host: StartHost) -> None:
+    """A plugin's tables are upgraded where its own service opens, with another's database."""
+    told: list[str] = []
+
+    @define(eq=False)
+    class Store(MemoryStateStore):
+        async def open(self) -> None:
+            told.append("store")
+
+    @define(eq=False)
+    class Knowledge(ExampleKnowledgeStore):
+        async def open(self) -> None:
+            told.append("knowledge")
+
+    class NeedyPlugin:
+        @hookimpl
+        def coe_services(self, ctx: Any) -> list[Service]:
+            ctx.need(StateStore)
+            return [Service(contract=KnowledgeStore, provider=Knowledge())]
+
+    offer = Service(contract=StateStore, provider=Store())
+    host = await start_host("", Given("a", NeedyPlugin), contributing("b", services=[offer]))
+    assert KnowledgeStore in host.application.services
+    assert told == ["store", "knowledge"]
 
 
 async def test_a_broken_file_leaves_the_application_in_force(start_host: StartHost) -> None:

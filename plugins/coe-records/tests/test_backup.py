@@ -1,5 +1,6 @@
 """A backup is a whole data folder of one moment; restored, it goes on."""
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,9 @@ async def kept(folder: DataFolder, open_writer: Open, make_turn: MakeTurn) -> Da
     await state.open()
     await state.put("toggles/plugins/x", False)
     await state.close()
+    with sqlite3.connect(folder.path / "plugins.db") as owned:
+        owned.execute("CREATE TABLE knowledge_documents (id)")
+    owned.close()
     (folder.path / "pepper").write_text("secret")
     return folder
 
@@ -48,6 +52,9 @@ async def test_comes_back_as_it_was(
     assert audit(new).faults == ()
     state = SqliteStateStore(new.path / "state.sqlite")
     assert state.peek("toggles/") == {"toggles/plugins/x": False}
+    with sqlite3.connect(new.path / "plugins.db") as owned:
+        assert owned.execute("SELECT * FROM knowledge_documents").fetchall() == []
+    owned.close()
     assert not (new.path / "pepper").exists()
 
 

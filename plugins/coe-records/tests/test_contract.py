@@ -1,5 +1,7 @@
 import itertools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -9,11 +11,12 @@ from coe_records.check import RecordsCheck
 from coe_records.command import records_command
 from coe_records.folder import DataFolder
 from coe_records.plugin import RecordsPlugin
+from coe_records.plugin_database import PluginDatabase
 from coe_records.records import Records
 
 from coe_core.http import HttpRoute
 from coe_core.settings import Secret
-from coe_core.testing import CliCommandContract, HttpRouteContract
+from coe_core.testing import CliCommandContract, DatabaseContract, HttpRouteContract
 from coe_core.testing.clock import ManualClock
 from coe_core.testing.contracts.check import CheckContract
 from coe_core.testing.contracts.journal import (
@@ -22,6 +25,7 @@ from coe_core.testing.contracts.journal import (
     SessionStoreContract,
 )
 from coe_core.testing.contracts.plugin import PluginContract
+from coe_core.testing.postgres import new_schema
 
 SecretOf = Callable[[DataFolder], Secret | None]
 
@@ -53,6 +57,23 @@ class TestSessionStore(OnFolders, SessionStoreContract):
 
     def make(self) -> tuple[Records, Records]:
         return tuple(itertools.repeat(self.records(), 2))  # type: ignore[return-value]
+
+
+class TestDatabase(DatabaseContract):
+    examples = 10
+
+    @pytest.fixture(autouse=True)
+    def of_kind(self, database_kind: str, request: pytest.FixtureRequest) -> None:
+        self.url = None
+        if database_kind == "postgres":
+            self.url = request.getfixturevalue("postgres_url")
+
+    async def make(self) -> AsyncIterator[PluginDatabase]:
+        with TemporaryDirectory() as name:
+            file = Path(name) / "server"
+            if self.url is not None:
+                file.write_text(new_schema(self.url))
+            yield PluginDatabase(Path(name), Secret(f"file:{file}") if self.url else None)
 
 
 class TestCheck(OnFolders, CheckContract):

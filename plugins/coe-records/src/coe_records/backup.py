@@ -17,11 +17,14 @@ from coe_records.audit import Fault, audit
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
 from coe_records.log import Log
+from coe_records.plugin_database import FILE
 from coe_records.projection import Projection
 from coe_records.rebuild import rebuild
 
-STATE = "state.sqlite"
-"""The engine's own state store in the data folder: keys, toggles, parameters, budgets."""
+OWNED = ("state.sqlite", FILE)
+"""Of what no log tells: the engine's own state store (keys, toggles, parameters, budgets), and the
+plugins' tables.
+"""
 
 
 @frozen(kw_only=True)
@@ -57,9 +60,10 @@ def _back_up(folder: DataFolder, target: Path) -> Copied:
     else:
         with locked(folder.lock):
             sizes = _sizes(folder.events)
-    if (folder.path / STATE).exists():
-        with closing(sqlite.connect(folder.path / STATE, writable=False)) as source:
-            _copy_database(source, target / STATE)
+    for name in OWNED:
+        if (folder.path / name).exists():
+            with closing(sqlite.connect(folder.path / name, writable=False)) as source:
+                _copy_database(source, target / name)
     for name, size in sizes.items():
         _copy(folder.events / name, target / folder.events.name / name, size)
     return _copied(DataFolder(target), rebuilds=folder.server is not None)

@@ -126,10 +126,14 @@ class Database(Protocol):
         """Make SQLAlchemy's way to it."""
         ...
 
-    def confine(self, connection: sa.Connection, group: str | None) -> None:
-        """Let a transaction of the engine see one group alone, or with None all, as far as the
-        database can see to that; it cannot write then.
+    def begin_reading(self, connection: sa.Connection, group: str | None) -> None:
+        """Begin a transaction of the engine that goes on seeing what its first statement saw, of
+        one group and of `EVERY_GROUP` alone, or with None all.
         """
+        ...
+
+    def begin_writing(self, connection: sa.Connection) -> None:
+        """Begin a transaction of a writable engine that changes rows of any group."""
         ...
 
     def version(self, version_table: str) -> str | None:
@@ -164,12 +168,12 @@ def raised() -> tuple[type[Exception], ...]:
     return (OSError, sqlite3.Error, *([psycopg.Error] if psycopg else []))
 
 
-def database_of(folder: Path, server: str | None) -> Database:
-    """Return the database of a data folder: the server, or else the file in it."""
+def database_of(file: Path, server: str | None, *, is_owned: bool = False) -> Database:
+    """Return a database: the server, or else the file. What is owned is made of nothing else."""
     if server is not None:
         from coe_records.postgres import PostgresServer
 
         return PostgresServer(server)
     from coe_records.sqlite import SqliteFile
 
-    return SqliteFile(folder / "coe.db")
+    return SqliteFile(file, synchronous="FULL" if is_owned else "NORMAL")

@@ -76,7 +76,7 @@ class Export:
         engine = self.folder.tables.engine()
         try:
             with engine.connect() as connection:
-                self.folder.tables.confine(connection, self.extent.group)
+                self.folder.tables.begin_reading(connection, self.extent.group)
                 yield connection
         finally:
             engine.dispose()

@@ -35,7 +35,7 @@ class DataFolder:
     @property
     def tables(self) -> Database:
         """The database."""
-        return database_of(self.path, self.server)
+        return database_of(self.database, self.server)
 
     def projection(self, *, writable: bool = True) -> Projection:
         """Open a connection to the tables; whoever asks closes it."""

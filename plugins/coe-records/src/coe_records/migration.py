@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coe_core.error import StartRefused
 from coe_records import table
 from coe_records.database import Database
 
@@ -10,21 +11,24 @@ OURS = "coe_records:migrations"
 
 def migrate(database: Database) -> None:
     """Bring the records' own tables up to date."""
-    if database.version(table.VERSION_TABLE) != table.HEAD:
-        upgrade(database, OURS, table.VERSION_TABLE)
+    upgrade(database, OURS, table.VERSION_TABLE, table.HEAD)
 
 
-def upgrade(database: Database, scripts: str, version_table: str) -> None:
-    """Run the migrations in a folder, `package:folder`, that have not been run, in one transaction.
+def upgrade(database: Database, scripts: str, version_table: str, head: str) -> None:
+    """Run the migrations in a folder, `package:folder`, that have not been run, in one transaction,
+    up to `head`, the newest. Raises `StartRefused` where the tables are newer.
 
     Each plugin has a version table of its own: in one that several share, the revisions of a plugin
     that is no longer installed would stop all others.
     """
+    if (version := database.version(version_table)) == head:
+        return
     # Loaded here, for it takes a fifth of a second that most starts have no use for.
     from alembic.config import Config
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", scripts)
@@ -39,5 +43,11 @@ def upgrade(database: Database, scripts: str, version_table: str) -> None:
                 "fn": lambda at, _: script._upgrade_revs("head", at),  # noqa: SLF001 as its own command
             },
         )
-        with Operations.context(context):
-            context.run_migrations()
+        try:
+            with Operations.context(context):
+                context.run_migrations()
+        except CommandError as error:
+            raise StartRefused(
+                f"{version_table} says {version}, which is not among the versions up to {head} "
+                f"that are known here: install what made the tables, or something newer ({error})"
+            ) from error

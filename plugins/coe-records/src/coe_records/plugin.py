@@ -14,6 +14,7 @@ from coe_core.http import HttpRoute
 from coe_core.service import (
     Caller,
     Clock,
+    Database,
     Deployment,
     Journal,
     RecordReader,
@@ -26,6 +27,7 @@ from coe_records.check import RecordsCheck
 from coe_records.command import records_command
 from coe_records.extract import ExtractiveSummarizer
 from coe_records.monitor import RecordsMonitor, rules
+from coe_records.plugin_database import PluginDatabase
 from coe_records.records import Records
 from coe_records.reprocess import FailedBatchesRule, RetryJob
 from coe_records.settings import Settings
@@ -44,7 +46,10 @@ class RecordsPlugin:
         settings = self.settings
         records = Records(ctx.data_dir, ctx.need(Clock), settings.segment_bytes, settings.database)
         contracts = (Journal, RecordReader, SessionStore)
-        return [Service(contract=contract, provider=records) for contract in contracts]
+        return [
+            *(Service(contract=contract, provider=records) for contract in contracts),
+            Service(contract=Database, provider=PluginDatabase(ctx.data_dir, settings.database)),
+        ]
 
     @hookimpl
     def coe_monitors(self, ctx: Context) -> Sequence[Monitor]:

@@ -201,20 +201,32 @@ class PostgresServer:
     def engine(self, *, writable: bool = False) -> sa.Engine:
         """Make an engine."""
         return sa.create_engine(
-            "postgresql+psycopg://", creator=self._transactional, pool_size=4, max_overflow=28
+            "postgresql+psycopg://",
+            creator=lambda: self._transactional(writable=writable),
+            pool_size=4,
+            max_overflow=28,
         )
 
-    def _transactional(self) -> psycopg.Connection[Any]:
+    def _transactional(self, *, writable: bool) -> psycopg.Connection[Any]:
         session = self.session()
         session.autocommit = False
+        if not writable:
+            session.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            session.read_only = True
         return session
 
-    def confine(self, connection: sa.Connection, group: str | None) -> None:
+    def begin_reading(self, connection: sa.Connection, group: str | None) -> None:
         """Become, for a transaction, the reader of a group, or an operator."""
         connection.exec_driver_sql(
             "SELECT set_config('role', current_database() || %s, true),"
             " set_config('coe.group', %s, true)",
             ("_operator" if group is None else "_reader", group or ""),
+        )
+
+    def begin_writing(self, connection: sa.Connection) -> None:
+        """Become, for a transaction, the writer."""
+        connection.exec_driver_sql(
+            "SELECT set_config('role', current_database() || '_writer', true)"
         )
 
     def version(self, version_table: str) -> str | None:
@@ -230,7 +242,7 @@ class PostgresServer:
     @contextmanager
     def upgrading(self) -> Iterator[sa.Connection]:
         """Open a transaction to change tables in, once nobody else does."""
-        engine = self.engine()
+        engine = self.engine(writable=True)
         try:
             with engine.begin() as connection:
                 connection.exec_driver_sql(

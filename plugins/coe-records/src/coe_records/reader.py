@@ -204,7 +204,7 @@ class Reader:
     def _read(self, group: str | None, work: Callable[[Connection], T]) -> T:
         try:
             with self._engine.connect() as connection:
-                self._folder.tables.confine(connection, group)
+                self._folder.tables.begin_reading(connection, group)
                 return work(connection)
         except DBAPIError as error:
             text = f"the database {self._folder.tables.place} cannot be read: {error.orig}"

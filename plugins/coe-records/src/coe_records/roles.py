@@ -3,7 +3,8 @@
 The three roles are named for their database, `DATABASE_writer`, `DATABASE_reader` and
 `DATABASE_operator`. The user in the address owns the tables, migrates them, and becomes one of the
 three for all else. A table with a column `group_name` has row-level security: its reader sees the
-rows of the group that the setting `coe.group` names, which each transaction sets; without it, none.
+rows of the group that the setting `coe.group` names, which each transaction sets, and those of
+`EVERY_GROUP`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ROLES = ("writer", "reader", "operator")
 _POLICIES = {
     "writer": "FOR ALL TO {role} USING (true) WITH CHECK (true)",
     "operator": "FOR SELECT TO {role} USING (true)",
-    "reader": "FOR SELECT TO {role} USING (group_name = current_setting('coe.group', true))",
+    "reader": "FOR SELECT TO {role} USING (group_name IN ('', current_setting('coe.group', true)))",
 }
 
 _TABLES = """

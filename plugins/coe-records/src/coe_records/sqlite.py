@@ -18,7 +18,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from coe_records import table
+from coe_records import confinement, table
 from coe_records.database import Clash, Connection
 from coe_records.row import Row
 
@@ -63,7 +63,7 @@ def _insert(into: sa.Table, clash: Clash) -> str:
     return str(statement.compile(dialect=sqlite.dialect()))
 
 
-def connect(path: Path, *, writable: bool = True) -> SqliteConnection:
+def connect(path: Path, *, writable: bool = True, synchronous: str = "NORMAL") -> SqliteConnection:
     """Open the file; transactions begin and end only where we say so."""
     if writable:
         # Made by us, for nobody else may read it; but one that is there is never opened by us: to
@@ -82,7 +82,7 @@ def connect(path: Path, *, writable: bool = True) -> SqliteConnection:
     try:
         if writable:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
             # SQLite opens for reading what it cannot open for writing, and says so at the first
             # change: better to fail now, and try again, than with every change to come.
             connection.execute("BEGIN IMMEDIATE")
@@ -107,6 +107,8 @@ class SqliteFile:
     """A `Database`."""
 
     path: Path
+    synchronous: str = "NORMAL"
+    """What SQLite syncs: with NORMAL a power cut may take the newest transactions."""
     keeps_lines = False
 
     @property
@@ -116,7 +118,7 @@ class SqliteFile:
 
     def connect(self, *, writable: bool = True, tolerant: bool = False) -> SqliteConnection:
         """Open a connection."""
-        connection = connect(self.path, writable=writable)
+        connection = self._connect(writable=writable)
         if tolerant:
             connection.text_factory = lambda stored: stored.decode(errors="backslashreplace")
         return connection
@@ -125,14 +127,22 @@ class SqliteFile:
         """Make an engine; its connections write only if asked for."""
         return sa.create_engine(
             "sqlite://",
-            creator=lambda: connect(self.path, writable=writable),
+            creator=lambda: self._connect(writable=writable),
             poolclass=QueuePool,
             pool_size=4,
             max_overflow=28,
         )
 
-    def confine(self, connection: sa.Connection, group: str | None) -> None:
-        """Leave it to the queries."""
+    def _connect(self, *, writable: bool) -> SqliteConnection:
+        return connect(self.path, writable=writable, synchronous=self.synchronous)
+
+    def begin_reading(self, connection: sa.Connection, group: str | None) -> None:
+        """Begin a transaction that sees a group, or all."""
+        confinement.begin(connection, group)
+
+    def begin_writing(self, connection: sa.Connection) -> None:
+        """Begin a transaction that is the only one to write."""
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def version(self, version_table: str) -> str | None:
         """Tell which migration the tables are at."""
@@ -147,7 +157,7 @@ class SqliteFile:
         engine = self.engine(writable=True)
         try:
             with engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                self.begin_writing(connection)
                 yield connection
                 connection.commit()
         except DBAPIError as error:

@@ -1,0 +1,1 @@
+"""The table with which databases are tested, as a plugin would make its own."""
