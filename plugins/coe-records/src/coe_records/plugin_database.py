@@ -91,7 +91,11 @@ class PluginDatabase:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._threads, work)
-        except (OperationalError, InterfaceError, *raised()) as error:
-            reason = getattr(error, "orig", error)
-            text = f"the database {self._tables.place} failed: {reason}"
-            raise Unavailable(text, retry_after_s=5) from error
+        except (OperationalError, InterfaceError) as error:
+            raise self._failed(error.orig) from error
+        except raised() as error:
+            raise self._failed(error) from error
+
+    def _failed(self, reason: BaseException | None) -> Unavailable:
+        text = f"the database {self._tables.place} failed: {reason}"
+        return Unavailable(text, retry_after_s=5)
