@@ -98,8 +98,11 @@ class AnswerBuilder:
     def add(self, chunk: Chunk) -> None:
         """Append a chunk."""
         if not is_empty(chunk):
-            self.choices.setdefault(chunk.index, Choice()).add(chunk)
-        self.extra.update(chunk.extra)
+            if (choice := self.choices.get(chunk.index)) is None:
+                choice = self.choices[chunk.index] = Choice()
+            choice.add(chunk)
+        if chunk.extra:
+            self.extra.update(chunk.extra)
 
     @property
     def text(self) -> str:

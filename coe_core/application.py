@@ -6,6 +6,7 @@ The request path reads it and nothing else; a change by an operator composes a n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from attrs import field, frozen
@@ -26,6 +27,9 @@ Stage: TypeAlias = Literal["discover", "import", "configure", "register", "contr
 
 AUTO = "auto"
 """The model name with which a client leaves the choice to the routers."""
+
+DEFAULTS = GroupTable()
+"""Of a group that the settings do not name."""
 
 
 @frozen(kw_only=True)
@@ -102,6 +106,12 @@ class Application:
         """Whether nobody is served without a key."""
         return self.holds_keys or any(getattr(a, "has_keys", True) for a in self.authenticators)
 
+    @cached_property
+    def resilience_policies(self) -> tuple[contract.ResiliencePolicy, ...]:
+        """The attempt policies that are also asked before a call, and when a turn has failed."""
+        policies = self.attempt_policies
+        return tuple(p for p in policies if isinstance(p, contract.ResiliencePolicy))
+
     def need(self, service: Callable[..., S]) -> S:
         """Return the provider of a service, named by its Protocol. Raises `MissingService`."""
         wanted = cast("type[S]", service)
@@ -112,7 +122,7 @@ class Application:
 
     def group(self, name: str) -> GroupTable:
         """Return the settings of a group, the defaults for one that has none."""
-        return self.settings.groups.get(name, GroupTable())
+        return self.settings.groups.get(name, DEFAULTS)
 
     def allowed_models(self, principal: Principal) -> Mapping[str, Model]:
         """Return the aliases that the principal's group may use."""

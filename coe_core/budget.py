@@ -107,7 +107,8 @@ class BudgetBook:
                 await self._write(key, lease, None, ZERO)
 
     def _key(self, group: str) -> str:
-        return f"budgets/{group}/{self.clock.now():%Y-%m}"
+        now = self.clock.now()
+        return f"budgets/{group}/{now.year:04}-{now.month:02}"
 
     def _is_short(self, lease: Lease, amount: Decimal) -> bool:
         return lease.free < amount or self.clock.now() >= lease.renew_at

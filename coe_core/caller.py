@@ -14,6 +14,7 @@ from attrs import define, evolve, field, frozen
 from loguru import logger
 
 from coe_core.budget import ZERO, Reservation
+from coe_core.deadline import Deadline
 from coe_core.error import CoeError, MissingModel, UpstreamCut, UpstreamError, UpstreamTimeout
 from coe_core.identity import AttemptId, uuid7
 from coe_core.ledger import Attempt, Intent, Purpose
@@ -35,7 +36,7 @@ def estimate_tokens(text: str) -> int:
     """Estimate the tokens of a text, rather high: four letters of ASCII, or one of any other
     script, to a token.
     """
-    ascii_letters = len(text.encode("ascii", "ignore"))
+    ascii_letters = len(text) if text.isascii() else len(text.encode("ascii", "ignore"))
     return -(-ascii_letters // 4) + len(text) - ascii_letters
 
 
@@ -75,17 +76,14 @@ class Call:
     async def chunks(self, request: ChatRequest) -> AsyncGenerator[Chunk, None]:
         """Yield the answer's chunks; on the way out, in whatever way, end the attempt."""
         provider = self.payer.application.model_providers[self.model.provider]
-        request = evolve(request, messages=unmarked(request.messages))
-        with self._attempted():
+        if (messages := unmarked(request.messages)) != request.messages:
+            request = evolve(request, messages=messages)
+        with self._attempted(), Deadline() as deadline:
             answer = provider.complete(self.model, request, group=self.payer.group)
             async with closing(answer) as upstream:
-                while True:
-                    # Around each wait and not the whole loop: a generator may not yield inside a
-                    # timeout, or the deadline would cancel whoever happens to run then.
-                    async with asyncio.timeout(self._left_s):
-                        chunk = await anext(upstream, None)
-                    if chunk is None:
-                        break
+                # Around each wait and not the whole loop: a generator may not yield inside a
+                # timeout, or the deadline would cancel whoever happens to run then.
+                while chunk := await deadline.wait(anext(upstream, None), self._until_s):
                     self._see(chunk)
                     yield chunk
             if self._open_choices or not self._finished:
@@ -95,14 +93,16 @@ class Call:
         """Embed, and end the attempt."""
         provider = self.payer.application.model_providers[self.model.provider]
         with self._attempted():
-            async with asyncio.timeout(self._left_s):
+            async with asyncio.timeout_at(self._until_s):
                 vectors = await provider.embed(self.model, request, group=self.payer.group)
             self.usage = vectors.usage if vectors.usage.input_tokens else None
         return vectors
 
     @property
-    def _left_s(self) -> float:
-        return self.payer.deadline_s - self.clock.monotonic_s()
+    def _until_s(self) -> float:
+        """The end of the turn's time, on the event loop's clock."""
+        left_s = self.payer.deadline_s - self.clock.monotonic_s()
+        return asyncio.get_running_loop().time() + left_s
 
     @contextmanager
     def _attempted(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from attrs import field, frozen
@@ -59,7 +60,7 @@ class Price:
     cached_input: Decimal | None = None
     """None means the same as `input`."""
 
-    @property
+    @cached_property
     def version(self) -> str:
         """A hash of the figures, so that a cost can always be traced to its price."""
         cached = self.input if self.cached_input is None else self.cached_input

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 from loguru import logger
@@ -30,7 +30,8 @@ SERVER_FAULT = 500
 
 def held(turn: Turn) -> Held:
     """Return what is kept back of the turn's answers."""
-    asked = (_passing(policy, lambda p: p.holds(turn)) for policy in _resilient(turn))
+    policies = turn.application.resilience_policies
+    asked = (_passing(policy, lambda p: p.holds(turn)) for policy in policies)
     return max((wish for wish in asked if wish in CAREFUL), key=CAREFUL.index, default="nothing")
 
 
@@ -38,7 +39,7 @@ def instead(progress: Progress, target: str) -> str:
     """Return what is called in the place of a target: mostly itself."""
     turn = progress.turn
     untried = fallbacks(progress, target)
-    for policy in _resilient(turn):
+    for policy in turn.application.resilience_policies:
         other = _passing(policy, lambda p: p.instead(turn, target, untried))
         if isinstance(other, str) and other in turn.application.allowed_models(turn.principal):
             return other
@@ -47,7 +48,7 @@ def instead(progress: Progress, target: str) -> str:
 
 async def note(turn: Turn, attempt: Attempt, error: CoeError | None) -> None:
     """Tell of an attempt that has ended."""
-    for policy in _resilient(turn):
+    for policy in turn.application.resilience_policies:
         try:
             await policy.note(turn, attempt, error)
         except Exception as raised:
@@ -92,7 +93,7 @@ async def last_resort(progress: Progress, error: Exception) -> Switch | Continue
         started=bool(sent.choices),
         messages=conversation(turn),
     )
-    for policy in _resilient(turn):
+    for policy in turn.application.resilience_policies:
         try:
             said = await policy.last_resort(turn, failure)
         except Exception as raised:
@@ -139,10 +140,6 @@ def conversation(turn: Turn) -> tuple[Message, ...]:
     if turn.session.carried:
         return turn.request.messages
     return (*turn.session.history, *turn.request.messages)
-
-
-def _resilient(turn: Turn) -> Iterator[ResiliencePolicy]:
-    return (p for p in turn.application.attempt_policies if isinstance(p, ResiliencePolicy))
 
 
 def _passing(policy: ResiliencePolicy, ask: Callable[[ResiliencePolicy], T]) -> T | None:

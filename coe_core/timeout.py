@@ -40,7 +40,9 @@ class Timeouts:
         chosen = {
             name: params[name]
             for name in NAMES
-            if name in params and (name not in self.given or params.origins[name] != "settings")
+            if name in params
+            and params[name] != getattr(self, name)
+            and (name not in self.given or params.origins[name] != "settings")
         }
         return evolve(self, **chosen) if chosen else self
 

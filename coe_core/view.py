@@ -81,7 +81,7 @@ class ClientView:
         if (word := UNFINISHED.search(text, max(0, len(text) - LONGEST_WORD))) is not None:
             self._words[chunk.index] = word[0]
             text = text[: word.start()]
-        return evolve(chunk, content=text)
+        return chunk if text == chunk.content else evolve(chunk, content=text)
 
     def _out(self, chunks: Iterable[Chunk]) -> list[Chunk]:
         shown = [c for c in map(without_end, chunks) if not is_empty(c)]

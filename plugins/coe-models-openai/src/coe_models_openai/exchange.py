@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 from attrs import define, field, frozen
 
+from coe_core.deadline import Deadline
 from coe_core.error import (
     CoeError,
     UpstreamCut,
@@ -51,6 +52,7 @@ class Exchange:
     timeouts: Timeouts
     target: Target
     headers: Mapping[str, str] = field(repr=False)
+    deadline: Deadline
     started_s: float
 
     async def post(self, path: str, body: Json, *, timeout_s: float | None = None) -> Reply:
@@ -80,8 +82,8 @@ class Exchange:
         """Wait for a step, not beyond `until_s` nor the whole request's time."""
         end_s = self.started_s + self.timeouts.request_timeout_s
         try:
-            async with asyncio.timeout_at(end_s if until_s is None else min(until_s, end_s)):
-                return await awaitable
+            end_s = end_s if until_s is None else min(until_s, end_s)
+            return await self.deadline.wait(awaitable, end_s)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Without its cause: that would carry the request's headers into logs.
             raise self._failure(error) from None
@@ -135,6 +137,10 @@ class Reply:
     async def read_piece(self, until_s: float | None = None) -> bytes:
         """Read what has come, waiting for it; nothing means the end."""
         return await self.exchange.in_time(self.response.content.readany(), until_s)
+
+    def events(self) -> Events:
+        """Read the answer as a stream of events."""
+        return Events(self)
 
     async def drain(self) -> None:
         """Wait a moment for the end, so that the connection can be used again."""

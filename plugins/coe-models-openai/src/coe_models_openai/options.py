@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -40,7 +41,7 @@ class Options:
     embedding_format: Literal["float", "base64"] = "float"
     """How embeddings are asked for: base64 is a quarter of the size, but not known everywhere."""
 
-    @property
+    @cached_property
     def host(self) -> str:
         """The host and port, for messages."""
         return urlsplit(self.base_url).netloc

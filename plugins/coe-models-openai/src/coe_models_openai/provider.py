@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, evolve, field
 from loguru import logger
 
+from coe_core.deadline import Deadline
 from coe_core.error import (
     CoeError,
     ModelNotConfigured,
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     import aiohttp
 
     from coe_models_openai.exchange import Exchange, Reply
+
+
+T = TypeVar("T")
 
 
 @define(eq=False)
@@ -56,32 +59,31 @@ class OpenAIProvider:
     async def complete(
         self, model: Model, request: ChatRequest, *, group: str
     ) -> AsyncIterator[Chunk]:
-        exchange = self._exchange(model)
-        reply = await self._ask(exchange, model, request)
-        try:
+        with Deadline() as deadline:
+            reply = await self._ask(self._exchange(model, deadline), model, request)
             decoder = AnswerDecoder(request.n or 1)
-            if reply.is_stream:
-                async for chunk in _streamed(reply, decoder):
-                    yield chunk
-            else:
-                text = await reply.read()
-                with _blaming(exchange.target):
-                    chunks = decoder.answer(text)
-                for chunk in chunks:
-                    yield chunk
-        finally:
-            reply.close()
+            target = reply.exchange.target
+            try:
+                if reply.is_stream:
+                    async for chunk in _streamed(reply, decoder):
+                        yield chunk
+                else:
+                    for chunk in _decoded(target, decoder.answer, await reply.read()):
+                        yield chunk
+            finally:
+                reply.close()
 
     async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
-        exchange = self._exchange(model)
         body = embedding_body(model, request, model.options.embedding_format)
-        reply = await exchange.post("embeddings", body)
-        try:
-            text = await reply.read()
-        finally:
-            reply.close()
-        with _blaming(exchange.target):
-            return decode_vectors(text, len(request.tokens or request.input))
+        with Deadline() as deadline:
+            exchange = self._exchange(model, deadline)
+            reply = await exchange.post("embeddings", body)
+            try:
+                text = await reply.read()
+            finally:
+                reply.close()
+        count = len(request.tokens or request.input)
+        return _decoded(exchange.target, lambda text: decode_vectors(text, count), text)
 
     async def _ask(self, exchange: Exchange, model: Model, request: ChatRequest) -> Reply:
         """Send the request, once more without `stream_options` if the upstream chokes on them."""
@@ -101,7 +103,7 @@ class OpenAIProvider:
         body = chat_body(model, request, report_usage=False)
         return await exchange.post("chat/completions", body, timeout_s=timeout_s)
 
-    def _exchange(self, model: Model) -> Exchange:
+    def _exchange(self, model: Model, deadline: Deadline) -> Exchange:
         from coe_models_openai.exchange import Exchange, open_session
 
         options: Options = model.options
@@ -122,20 +124,18 @@ class OpenAIProvider:
             timeouts=model.timeouts,
             target=evolve(target, secrets=tuple(secrets.values())),
             headers=headers,
+            deadline=deadline,
             started_s=asyncio.get_running_loop().time(),
         )
 
 
 async def _streamed(reply: Reply, decoder: AnswerDecoder) -> AsyncIterator[Chunk]:
-    from coe_models_openai.exchange import Events
-
-    events, target = Events(reply), reply.exchange.target
+    events, target = reply.events(), reply.exchange.target
     try:
         while (texts := await events.next(is_rest=decoder.finished)) is not None:
             for text in texts:
-                with _blaming(target, broken_off=events.broken_off):
-                    chunks = decoder.chunks(text)
-                for chunk in chunks:
+                decoded = _decoded(target, decoder.chunks, text, broken_off=events.broken_off)
+                for chunk in decoded:
                     yield chunk
     except CoeError:
         # A whole answer stays whole, whatever befalls the connection afterwards.
@@ -145,11 +145,12 @@ async def _streamed(reply: Reply, decoder: AnswerDecoder) -> AsyncIterator[Chunk
         raise target.error(UpstreamCut, "the stream ended before the answer did")
 
 
-@contextmanager
-def _blaming(target: Target, *, broken_off: bool = False) -> Iterator[None]:
-    """Turn what cannot be decoded into an error about the target."""
+def _decoded(
+    target: Target, decode: Callable[[bytes], T], text: bytes, *, broken_off: bool = False
+) -> T:
+    """Decode; what cannot be decoded becomes an error about the target."""
     try:
-        yield
+        return decode(text)
     except ErrorFrame as error:
         raise from_frame(target, error.body) from error
     except NotAFrame as error:

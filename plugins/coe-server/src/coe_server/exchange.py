@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qsl
@@ -20,6 +19,7 @@ from coe_core.access import Credentials
 from coe_core.application import Application
 from coe_core.error import BodyTooLarge, CoeError, InvalidRequest, SlowRequest
 from coe_core.http import Handler, HttpRequest, HttpResponse
+from coe_core.identity import chance
 from coe_server.admission import CREDENTIAL_HEADERS, admit
 from coe_server.wire import COMMENT, SSE, error_body, error_response, event
 
@@ -49,7 +49,7 @@ class Exchange:
     scope: Scope
     receive: Receive
     send: Send
-    request_id: str = field(factory=lambda: f"req_{secrets.token_hex(12)}", init=False)
+    request_id: str = field(factory=lambda: f"req_{chance().hex()}", init=False)
     _task: asyncio.Task[None] | None = field(default=None, init=False)
     _abort: CoeError | None = field(default=None, init=False)
     _unread: bool = field(default=False, init=False)
