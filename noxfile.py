@@ -5,6 +5,7 @@ with the pinned nox and uv. All sessions share `.venv`, and what you install the
 """
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -262,10 +263,13 @@ def optional(folder: Path) -> list[str]:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure; arguments choose from bench/ by name."""
+    """Measure; arguments choose from bench/ by name, and what begins with a dash goes on to it."""
     make_venv(session)
-    for name in session.posargs or sorted(script.stem for script in ROOT.glob("bench/*.py")):
-        run(session, "python", f"bench/{name}.py")
+    names = list(itertools.takewhile(lambda argument: argument[:1] != "-", session.posargs))
+    options = session.posargs[len(names) :]
+    for name in names or sorted(script.stem for script in ROOT.glob("bench/*.py")):
+        script = ROOT / "bench" / name  # a folder with a `__main__`, or a file
+        run(session, "python", script if script.is_dir() else script.with_suffix(".py"), *options)
 
 
 @nox.session

@@ -37,7 +37,7 @@ def named_session(name: str) -> SessionId:
     return SessionId(written)
 
 
-CHANCE_BYTES = 10
+CHANCE_BYTES = 12
 _chances: deque[bytes] = deque()
 """What chance has given and nobody has used yet: a call of the system for each id would cost more
 than the id itself.
@@ -47,7 +47,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def chance() -> bytes:
-    """Return 80 random bits of the system's own generator. May be called by any thread."""
+    """Return 96 random bits of the system's own generator. May be called by any thread."""
     try:
         return _chances.pop()
     except IndexError:
@@ -61,6 +61,6 @@ def uuid7(at_ms: int | None = None) -> str:
     """Make a UUIDv7 (RFC 9562, 5.7) for now, or for `at_ms` in Unix milliseconds."""
     stamp = time.time_ns() // 1_000_000 if at_ms is None else at_ms
     bits = int.from_bytes(chance())
-    high, low = bits >> 68, bits & ((1 << 62) - 1)
+    high, low = bits >> 84, bits & ((1 << 62) - 1)
     digits = f"{(stamp << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

@@ -1,0 +1,164 @@
+"""The results: as JSON, as a table and as a plot."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+
+class Machine(msgspec.Struct, kw_only=True):
+    """On what it was measured."""
+
+    cores: int
+    processor: str
+    python: str
+    load: float
+    """Of the minute before."""
+    at: datetime
+
+
+class Latency(msgspec.Struct, kw_only=True):
+    """Wall time until an answer was whole, in milliseconds, of one load."""
+
+    concurrency: int
+    p50: float
+    p95: float
+    p99: float
+
+
+class Soak(msgspec.Struct, kw_only=True):
+    """What many requests left behind."""
+
+    requests: int
+    grown_mb: float
+    opened: int
+    """Descriptors."""
+
+
+class Figures(msgspec.Struct, kw_only=True):
+    """What was measured of one server; lists have a figure for each round."""
+
+    about: str
+    ready_s: float = math.nan
+    rest_mb: float = math.nan
+    installed_mb: float = math.nan
+    plain_ms: list[float] = []
+    stream_ms: list[float] = []
+    per_second: list[float] = []
+    latencies: list[Latency] = []
+    streams: int = 0
+    soak: Soak | None = None
+
+    def latency_ms(self, concurrency: int, rank: str) -> float:
+        """Return the median of the rounds."""
+        found = [getattr(x, rank) for x in self.latencies if x.concurrency == concurrency]
+        return statistics.median(found) if found else math.nan
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """All of it."""
+
+    machine: Machine
+    figures: dict[str, Figures]
+
+
+COLUMNS = (
+    "server",
+    "CPU ms a request",
+    "CPU ms a stream of 24",
+    "requests/s",
+    "p50 / p95 / p99 ms, 1 at once",
+    "16 at once",
+    "64 at once",
+    "paced streams",
+    "MB at rest",
+    "MB more after",
+    "ready s",
+    "installed MB",
+)
+
+
+def write(report: Report, folder: Path) -> str:
+    """Write all forms into a folder, and return the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = table(report)
+    (folder / "gateway.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    (folder / "gateway.md").write_text(text, encoding="utf-8")
+    (folder / "gateway.svg").write_text(plot(report), encoding="utf-8")
+    return f"{text}\nWritten to {folder}"
+
+
+def table(report: Report) -> str:
+    """Write the table, in Markdown."""
+    machine = report.machine
+    rows = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)]]
+    rows += [_row(name, figures) for name, figures in report.figures.items()]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    about = [f"- {name}: {figures.about}" for name, figures in report.figures.items()]
+    where = (
+        f"{machine.at:%Y-%m-%d %H:%M} UTC, {machine.processor}, {machine.cores} cores, "
+        f"Python {machine.python}, load {machine.load:.1f} before"
+    )
+    return "\n".join([where, "", *lines, "", *about, ""])
+
+
+def _row(name: str, figures: Figures) -> Sequence[str]:
+    latencies = [
+        " / ".join(f"{figures.latency_ms(count, rank):.1f}" for rank in ("p50", "p95", "p99"))
+        for count in (1, 16, 64)
+    ]
+    soak = figures.soak
+    grown = f"{soak.grown_mb:.0f} ({soak.requests:,})" if soak is not None else ""
+    return [
+        name,
+        f"{min(figures.plain_ms):.2f}",
+        f"{min(figures.stream_ms):.2f}",
+        f"{max(figures.per_second):,.0f}",
+        *latencies,
+        str(figures.streams),
+        f"{figures.rest_mb:.0f}",
+        grown,
+        f"{figures.ready_s:.1f}",
+        "" if math.isnan(figures.installed_mb) else f"{figures.installed_mb:.0f}",
+    ]
+
+
+BAR_PX, LEFT_PX, WIDTH_PX = 18, 150, 640
+
+
+def plot(report: Report) -> str:
+    """Draw CPU time a request and a stream as bars, on a logarithmic scale, as SVG."""
+    pairs = [
+        ("CPU ms a plain request", {n: min(f.plain_ms) for n, f in report.figures.items()}),
+        ("CPU ms a stream of 24 frames", {n: min(f.stream_ms) for n, f in report.figures.items()}),
+    ]
+    parts: list[str] = []
+    top_px = 0
+    for title, values in pairs:
+        parts += _bars(title, values, top_px)
+        top_px += BAR_PX * (len(values) + 3)
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH_PX} {top_px}" '
+        'font-family="sans-serif" font-size="12">'
+    )
+    return "\n".join([head, *parts, "</svg>", ""])
+
+
+def _bars(title: str, values: dict[str, float], top_px: int) -> Iterable[str]:
+    least, most = min(values.values()) / 2, max(values.values())
+    room_px = WIDTH_PX - LEFT_PX - 60
+    yield f'<text x="0" y="{top_px + BAR_PX}" font-weight="bold">{title} (log scale)</text>'
+    for number, (name, value) in enumerate(values.items(), start=1):
+        y_px = top_px + BAR_PX * number + 8
+        width_px = room_px * math.log(value / least) / math.log(most / least)
+        yield f'<text x="0" y="{y_px + 12}">{name}</text>'
+        yield (
+            f'<rect x="{LEFT_PX}" y="{y_px + 2}" width="{width_px:.0f}" height="{BAR_PX - 5}" '
+            f'fill="{"#2a6" if name.startswith("coe") else "#89a"}"/>'
+        )
+        yield f'<text x="{LEFT_PX + width_px + 6:.0f}" y="{y_px + 12}">{value:.2f}</text>'
