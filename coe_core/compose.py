@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import click
 from attrs import define, field, frozen
@@ -122,12 +122,13 @@ class Part:
 class Composition:
     """The work of composing; `compose` runs it."""
 
+    kinds: ClassVar[Collection[str]] = CONTRACTS.keys()
+
     settings: Settings
     installed: Mapping[str, Installed]
     engine_services: Mapping[type[Any], Any]
     data_dir: Path
     reused: Mapping[str, Part]
-    kinds: Collection[str] = tuple(CONTRACTS)
     parts: dict[str, Part] = field(factory=dict, init=False)
     services: dict[type[Any], Any] = field(factory=dict, init=False)
     problems: list[PluginProblem] = field(factory=list, init=False)
@@ -135,19 +136,20 @@ class Composition:
 
     def run(self) -> None:
         """Build the parts, then their services, then their components."""
-        self._build_parts()
-        for part in self.parts.values():
-            if part.installed.name in self.reused:
-                self._offer(part)
-        self._pending = [p for name, p in self.parts.items() if name not in self.reused]
-        fresh = tuple(self._pending)
+        fresh = self.build_parts()
         while self._pending:
             self._compose_services(self._pending.pop(0))
         self.services = {**self.engine_services, **self.services}
         for part in fresh:
             for kind in self.kinds:
-                found = self._call(part, f"coe_{kind}")
-                part.components[kind] = [c for c in found if _fits(part, kind, c)]
+                self.ask(part, kind)
+
+    def ask(self, part: Part, kind: str) -> None:
+        """Ask a part for its components of a kind. The services that it needs for them are
+        composed now if they have not been.
+        """
+        found = self._call(part, f"coe_{kind}")
+        part.components[kind] = [each for each in found if _fits(part, kind, each)]
 
     def stale(self) -> set[str]:
         """Name the parts taken over whose services are no longer the ones they were given."""
@@ -157,7 +159,8 @@ class Composition:
             if any(self.services.get(wanted) is not given for wanted, given in part.needs.items())
         }
 
-    def _build_parts(self) -> None:
+    def build_parts(self) -> Sequence[Part]:
+        """Import and configure the plugins; return those that were not taken over."""
         for name in self.settings.plugins.keys() - self.installed.keys():
             text = f"no such plugin is installed{nearest(name, self.installed)}"
             mend = f"Install it, or remove [plugins.{name}]."
@@ -172,6 +175,11 @@ class Composition:
                 )
             except PluginFailed as failure:
                 self.problems.append(failure.problem)
+        for name, part in self.parts.items():
+            if name in self.reused:
+                self._offer(part)
+        self._pending = [part for name, part in self.parts.items() if name not in self.reused]
+        return tuple(self._pending)
 
     def _compose_services(self, part: Part) -> None:
         for offer in self._call(part, "coe_services"):
@@ -326,8 +334,9 @@ def compose_commands(
     """Ask the plugins for their subcommands and for nothing else, so that `coe --help` does not
     wait for what a server needs.
     """
-    work = Composition(settings, installed, engine_services, data_dir, {}, ("cli_commands",))
-    work.run()
+    work = Composition(settings, installed, engine_services, data_dir, {})
+    for part in work.build_parts():
+        work.ask(part, "cli_commands")
     return PluginCommands(
         commands=work.active("cli_commands"),
         disabled=[name for name in installed if not settings.plugin(name).enabled],

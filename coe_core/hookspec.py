@@ -205,7 +205,8 @@ def coe_cli_commands(ctx: Context) -> Sequence[click.Command]:
     """Return subcommands of `coe`.
 
     They find the settings and the application in `click.get_current_context().obj`, a
-    `coe_core.cli.Frame`. Since 0.1.
+    `coe_core.cli.Frame`. `coe --help` asks every plugin: one whose commands import more than click
+    returns them by `coe_core.cli.lazy_command`. Since 0.1.
     """
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import attrs
@@ -42,9 +44,17 @@ class Installed:
     """A plugin that was found. `load` imports its class."""
 
     name: str
-    entry_point: importlib.metadata.EntryPoint = field(eq=False)
-    distribution: str = ""
-    version: str = ""
+    entry_point: importlib.metadata.EntryPoint = field(eq=lambda entry_point: entry_point.value)
+
+    @property
+    def distribution(self) -> str:
+        """What it was installed with; like its version read when asked for, from its metadata."""
+        return self.entry_point.dist.name if self.entry_point.dist else ""
+
+    @property
+    def version(self) -> str:
+        """The distribution's version."""
+        return self.entry_point.dist.version if self.entry_point.dist else ""
 
     def problem(self, stage: Stage, text: str, mend: str) -> PluginProblem:
         """Make a problem of this plugin."""
@@ -66,12 +76,7 @@ def discover(
     found: dict[str, Installed] = {}
     problems: list[PluginProblem] = []
     for entry_point in sorted(entry_points, key=lambda e: (e.name, e.value)):
-        plugin = Installed(
-            name=entry_point.name,
-            entry_point=entry_point,
-            distribution=entry_point.dist.name if entry_point.dist else "",
-            version=entry_point.dist.version if entry_point.dist else "",
-        )
+        plugin = Installed(name=entry_point.name, entry_point=entry_point)
         if (first := found.get(plugin.name)) is None:
             found[plugin.name] = plugin
         elif first.entry_point.value != entry_point.value:
@@ -111,11 +116,17 @@ def load_class(installed: Installed) -> type[Any]:
 
 
 def settings_class(cls: type[Any]) -> type[Any] | None:
-    """Return the class of a plugin's settings: the type of its field `settings`."""
-    if not attrs.has(cls):
+    """Return the class of a plugin's settings: the type of its field `settings`.
+
+    The types of its other fields are not looked up: they may be imported for type checkers alone.
+    """
+    if not attrs.has(cls) or (found := attrs.fields_dict(cls).get("settings")) is None:
         return None
-    fields = attrs.fields_dict(attrs.resolve_types(cls))
-    return fields["settings"].type if "settings" in fields else None
+    if not isinstance(found.type, str):
+        return found.type
+    owner = next(c for c in cls.__mro__ if "settings" in vars(c).get("__annotations__", ()))
+    named: type[Any] = eval(found.type, vars(sys.modules[owner.__module__]))  # noqa: S307 its own
+    return named
 
 
 def _configure(installed: Installed, cls: type[Any], settings: Settings) -> Any:
@@ -138,20 +149,29 @@ def _configure(installed: Installed, cls: type[Any], settings: Settings) -> Any:
 
 def _register(installed: Installed, plugin: Any) -> None:
     """Let pluggy check the hooks' arguments, and ourselves their names: pluggy accepts any."""
-    manager = pluggy.PluginManager("coe")
-    manager.add_hookspecs(hookspec)
     for name in dir(type(plugin)):
         if name.startswith("coe_") and name not in HOOK_NAMES:
             text = f"there is no hook {name!r}{nearest(name, HOOK_NAMES)}"
             raise installed.failed("register", text, "Rename the method.")
+    manager = _specified()
     try:
-        manager.register(plugin, installed.name)
+        manager.register(plugin)
+        implements = manager.get_hookcallers(plugin)
     except Exception as error:
         text = str(error).strip().splitlines()[-1]
         raise installed.failed("register", text, "Every hook takes self and ctx.") from error
-    if not manager.get_hookcallers(plugin):
+    finally:
+        manager.unregister(plugin)
+    if not implements:
         text = "it implements no hook"
         raise installed.failed("register", text, "Mark its methods with @hookimpl.")
+
+
+@cache
+def _specified() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager("coe")
+    manager.add_hookspecs(hookspec)
+    return manager
 
 
 def implementations(plugin: Any) -> Mapping[str, Any]:

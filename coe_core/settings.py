@@ -343,6 +343,8 @@ def _object(value: Any, path: str, origins: Mapping[str, str]) -> Mapping[str, A
 
 
 def _table(cls: type[T], table: Any, path: str, origins: Mapping[str, str]) -> T:
+    if table == {} and all(f.default is not attrs.NOTHING for f in attrs.fields(cls)):  # type: ignore[arg-type]
+        return cls()  # most are, and the codec would first have to learn the class
     values = dict(_object(table, path, origins))
     fields = attrs.fields(attrs.resolve_types(cls))  # type: ignore[arg-type,type-var]
     own = [f.name for f in fields if not f.metadata.get("rest")]

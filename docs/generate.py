@@ -32,6 +32,7 @@ from notation import (
 import coe_core
 from coe_core import card, compose, contract, event, hookspec, panel, record, service, testing
 from coe_core.application import Application
+from coe_core.cli import LazyCommand
 from coe_core.cli.frame import Frame, common_options
 from coe_core.cli.init import toml
 from coe_core.cli.program import OWN_COMMANDS, program
@@ -232,7 +233,8 @@ def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
     for name in program.list_commands(context):
         command = program.get_command(context, name)
         if name in ours and command is not None:
-            yield from _walk(("coe", name), command)
+            loaded = command.load() if isinstance(command, LazyCommand) else command
+            yield from _walk(("coe", name), loaded)
 
 
 def http() -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from coe_core.cli.program import run
+from coe_core.testing.contracts.plugin import HEAVY
 
 ROOT = Path(__file__).parents[1]
 WORKSPACE = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -66,6 +67,20 @@ def test_an_older_python_is_told_so_in_one_line() -> None:
     )
     assert ended.returncode == 1
     assert ended.stderr == "CoE needs Python 3.11, 3.12 or 3.13: run this file with one of them\n"
+
+
+def test_help_imports_nothing_heavy_and_no_plugin_s_command() -> None:
+    """Help is asked for often, and waits for every plugin that is installed."""
+    help_ = "import atexit, sys; from coe_core.cli import main; sys.argv[1:] = ['--help']; "
+    look = "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main()"
+    seen = subprocess.run(
+        [sys.executable, "-c", help_ + look], capture_output=True, text=True, check=True
+    )
+    assert "serve" in seen.stdout
+    imported = set(seen.stderr.split())
+    assert "coe_server.plugin" in imported
+    assert imported & {*HEAVY, "alembic", "jsonschema_rs"} == set()
+    assert [name for name in imported if re.fullmatch(r"coe_(?!core).*command", name)] == []
 
 
 def test_dev_lock_agrees_with_the_standard_one() -> None:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import click
 from loguru import logger
 
 from coe_core.cli.frame import Frame, with_common_options
+from coe_core.cli.lazy import LazyCommand
 from coe_core.error import CoeError, SettingsError, StartRefused
 from coe_core.settings import nearest
 
-OWN_COMMANDS: Mapping[str, str] = {
-    name: f"coe_core.cli.{name}" for name in ("chat", "config", "doctor", "init", "plugins")
+
+def _own(name: str, summary: str) -> LazyCommand:
+    """Name a command of the core's, in the module of its name."""
+    return LazyCommand(name, summary, lambda: import_module(f"coe_core.cli.{name}").command)
+
+
+OWN_COMMANDS: Mapping[str, LazyCommand] = {
+    "chat": _own("chat", "Talk in the terminal. What is piped in is one question."),
+    "config": _own("config", "Show and check the settings."),
+    "doctor": _own("doctor", "Check the installation; exits 1 when something is wrong."),
+    "init": _own("init", "Write a commented settings file."),
+    "plugins": _own("plugins", "List plugins; switch them on and off."),
 }
-"""Command to the module with its `command`, imported when it is needed."""
 
 INTERRUPTED = 130
 """What a shell reports of a program that Ctrl-C ended."""
@@ -52,7 +62,7 @@ class Program(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Find a command; its own are there even when the settings are broken."""
         if cmd_name in OWN_COMMANDS:
-            return with_common_options(importlib.import_module(OWN_COMMANDS[cmd_name]).command)
+            return OWN_COMMANDS[cmd_name]
         command = _contributed(ctx.obj).get(cmd_name)
         return with_common_options(command) if command is not None else None
 

@@ -8,6 +8,7 @@ import click
 from attrs import evolve, frozen
 
 from coe_core import Alert, Principal, Sample, hookimpl
+from coe_core.cli import LazyCommand
 from coe_core.http import HttpResponse, HttpRoute, json_response
 from coe_core.panel import Action, Series, Stat, Story, Table
 from coe_core.scaffold.kinds.alert_rule import ExampleAlertRule
@@ -280,6 +281,15 @@ class Heavy(ExamplePlugin):
     __module__ = "numpy"
 
 
+@frozen
+class Stale:
+    """Lists what its command no longer is."""
+
+    @hookimpl
+    def coe_cli_commands(self, ctx: Any) -> list[click.Command]:
+        return [LazyCommand("greet", "Greet one.", lambda: click.Command("greet", help="Greet."))]
+
+
 def test_plugin() -> None:
     with proving(PluginContract, lambda: ExamplePlugin) as bug:
         composes = "test_composes_without_problems"
@@ -290,3 +300,5 @@ def test_plugin() -> None:
         bug("test_explains_its_settings", "limit has no docstring", lambda: Hasty)
         bug("test_explains_itself", "api_version is 0", lambda: Old)
         bug("test_is_light_to_import", "imports numpy", lambda: Heavy)
+        listed = "test_lists_its_commands_as_they_are"
+        bug(listed, "lists 'Greet one.' of what is 'Greet.'", lambda: Stale)

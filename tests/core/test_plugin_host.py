@@ -13,6 +13,7 @@ from attrs import define, frozen
 from coe_core import KnowledgeStore, Route, Service, StateStore, Turn, hookimpl, toggle
 from coe_core.error import Conflict, SettingsError, StartRefused
 from coe_core.host import Host
+from coe_core.plugin import settings_class
 from coe_core.scaffold.kinds.knowledge_store import ExampleKnowledgeStore
 from coe_core.testing import MemoryStateStore
 from coe_core.testing.scripted import ScriptedProvider
@@ -517,6 +518,26 @@ async def test_a_broken_file_leaves_the_application_in_force(start_host: StartHo
     with pytest.raises(SettingsError, match="coe.toml:1"):
         await host.reload()
     assert host.application is before
+
+
+@frozen
+class OwnSettings:
+    pass
+
+
+@frozen
+class Typed:
+    other: "ImportedForTypeCheckersAlone"  # type: ignore[name-defined]  # noqa: F821
+    settings: "OwnSettings"
+
+
+class Inheriting(Typed):
+    pass
+
+
+@pytest.mark.parametrize("plugin", [Typed, Inheriting])
+def test_no_other_type_of_a_plugin_is_looked_up_than_that_of_its_settings(plugin: type) -> None:
+    assert settings_class(plugin) is OwnSettings
 
 
 HEAVY = (

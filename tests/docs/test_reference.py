@@ -13,6 +13,7 @@ import click
 import pytest
 
 from coe_core import compose, contract, hookspec, testing
+from coe_core.cli import LazyCommand
 from coe_core.cli.frame import Frame
 from coe_core.cli.program import OWN_COMMANDS, program
 from coe_core.error import CoeError
@@ -123,7 +124,8 @@ def test_every_command_is_there_with_its_options(tmp_path: Path) -> None:
     for name in {*OWN_COMMANDS, *contributed}:
         command = program.get_command(click.Context(program, obj=frame), name)
         assert command is not None
-        for path, below in walk(f"coe {name}", command):
+        loaded = command.load() if isinstance(command, LazyCommand) else command
+        for path, below in walk(f"coe {name}", loaded):
             section = sections("cli.md")[f"`{path}`"]
             for parameter in below.params:
                 is_option = isinstance(parameter, click.Option)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from coe_core.cli import LazyCommand
 from coe_core.docstring import field_docs
 from coe_core.plugin import API_VERSION, settings_class
 from coe_core.testing.contracts.law import Contract, law
@@ -20,6 +21,9 @@ HEAVY = (
     *("uvicorn", "xllamacpp"),
 )
 """What takes long to import; a plugin imports it when its component opens."""
+
+LONG = 1000
+"""More characters than a summary has, so that none is cut."""
 
 LOOK = "import sys, importlib; importlib.import_module({!r}); print(*sys.modules)"
 
@@ -80,3 +84,17 @@ class PluginContract(Contract[type[Any]]):
             f"importing {plugin.__module__} imports {', '.join(heavy)}; import it in the "
             "component's open(), or in the function that uses it"
         )
+
+    @law()
+    async def test_lists_its_commands_as_they_are(self, plugin: type[Any]) -> None:
+        """A command that is loaded when it is used has the name and the summary of the list."""
+        plugins = {self.name: plugin, **self.others}
+        async with deployment(self.settings, plugins=plugins) as host:
+            commands = host.application.cli_commands
+        for listed in (each for each in commands if isinstance(each, LazyCommand)):
+            loaded = listed.load()
+            for seen, true in (
+                (listed.name, loaded.name),
+                (listed.get_short_help_str(LONG), loaded.get_short_help_str(LONG)),
+            ):
+                assert seen == true, f"`coe --help` lists {seen!r} of what is {true!r}"

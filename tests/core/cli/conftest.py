@@ -22,6 +22,7 @@ import click
 from attrs import field, frozen
 
 from coe_core import Check, Chunk, Finding, Model, Secret, hookimpl
+from coe_core.cli import LazyCommand
 from coe_core.error import UpstreamOverloaded
 from coe_core.model import FREE
 
@@ -109,7 +110,7 @@ class ParrotPlugin:
 
     @hookimpl
     def coe_cli_commands(self, ctx):
-        return [greet, cage]
+        return [greet, LazyCommand("cage", "Look after the cage.", lambda: cage)]
 '''
 
 ENTRY_POINT = "[coe.plugins]\nparrot = coe_test_parrot:ParrotPlugin\n"

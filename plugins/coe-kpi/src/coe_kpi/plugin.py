@@ -10,24 +10,17 @@ from zoneinfo import ZoneInfo
 import click
 from attrs import define, field
 
+from coe_core.cli import lazy_command
 from coe_core.contract import AlertRule, AlertSink, Job, Monitor
 from coe_core.hookspec import hookimpl
 from coe_core.http import HttpRoute
 from coe_core.service import Clock, Deployment, RecordReader, StateStore
-from coe_kpi.alert_command import alerts_command
-from coe_kpi.book import Book
-from coe_kpi.command import kpi_command
-from coe_kpi.delivery import sinks
-from coe_kpi.exposition import ROUTE
-from coe_kpi.filed import FiledRule
-from coe_kpi.gauge import Gauges
-from coe_kpi.round import AlertRound
-from coe_kpi.route import kpi_route
-from coe_kpi.rule import Rule, load
 from coe_kpi.settings import Settings
 
 if TYPE_CHECKING:
     from coe_core.compose import Context
+    from coe_kpi.book import Book
+    from coe_kpi.rule import Rule
 
 
 @define(eq=False)
@@ -41,32 +34,60 @@ class KpiPlugin:
 
     @hookimpl
     def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:
+        from coe_kpi.exposition import ROUTE
+        from coe_kpi.route import kpi_route
+
         book = self._shared_book(ctx)
         return [kpi_route(book, ZoneInfo(self.settings.zone)), ROUTE]
 
     @hookimpl
     def coe_alert_sinks(self, ctx: Context) -> Sequence[AlertSink]:
+        from coe_kpi.delivery import sinks
+
         return sinks(self.settings)
 
     @hookimpl
     def coe_alert_rules(self, ctx: Context) -> Sequence[AlertRule]:
+        from coe_kpi.filed import FiledRule
+
         store = ctx.need(StateStore)
         return [FiledRule(rule.name, store) for rule in self._rules() if rule.plugin is None]
 
     @hookimpl
     def coe_jobs(self, ctx: Context) -> Sequence[Job]:
+        from coe_kpi.round import AlertRound
+
         every = timedelta(seconds=self.settings.alert_s)
         deployment, clock, store = ctx.need(Deployment), ctx.need(Clock), ctx.need(StateStore)
         return [AlertRound(deployment, clock, store, self._rules(), every)]
 
     @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
-        return [kpi_command(ZoneInfo(self.settings.zone)), alerts_command(self.settings)]
+        @lazy_command
+        def kpi() -> click.Command:
+            """Show token usage, tool calls, routing success and cost per success of a window."""
+            from coe_kpi.command import kpi_command
+
+            return kpi_command(ZoneInfo(self.settings.zone))
+
+        @lazy_command
+        def alerts() -> click.Command:
+            """See which alerts hold, test their delivery, silence them, export the rules."""
+            from coe_kpi.alert_command import alerts_command
+
+            return alerts_command(self.settings)
+
+        return [kpi, alerts]
 
     def _rules(self) -> tuple[Rule, ...]:
+        from coe_kpi.rule import load
+
         return load(self.settings.rules)
 
     def _shared_book(self, ctx: Context) -> Book:
+        from coe_kpi.book import Book
+        from coe_kpi.gauge import Gauges
+
         if self._book is None:
             reader, clock, groups = ctx.need(RecordReader), ctx.need(Clock), ctx.settings.groups
             budgets = {name: table.budget_usd_month for name, table in groups.items()}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 from attrs.validators import ge, optional
 
+from coe_core.cli import lazy_command
 from coe_core.hookspec import hookimpl
 
 if TYPE_CHECKING:
@@ -59,7 +60,13 @@ class LocalPlugin:
     @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
         """Contribute `coe models`."""
-        from coe_models_local.command import models
+
+        @lazy_command
+        def models() -> click.Command:
+            """Show, fetch and check the bundled models: a chat model and two embedders."""
+            from coe_models_local.command import models
+
+            return models
 
         return [models]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 from attrs import define, field
 
+from coe_core.cli import lazy_command
 from coe_core.compose import Context
 from coe_core.contract import AlertRule, Check, EventSink, Job, Monitor, SegmentJob, Summarizer
 from coe_core.hookspec import hookimpl
@@ -22,17 +24,11 @@ from coe_core.service import (
     SessionStore,
     StateStore,
 )
-from coe_records import feedback
-from coe_records.check import RecordsCheck
-from coe_records.command import records_command
-from coe_records.extract import ExtractiveSummarizer
-from coe_records.monitor import RecordsMonitor, rules
-from coe_records.plugin_database import PluginDatabase
-from coe_records.records import Records
-from coe_records.reprocess import FailedBatchesRule, RetryJob
 from coe_records.settings import Settings
-from coe_records.summaries import SummaryKeeper
-from coe_records.summarizer import ModelSummarizer
+
+if TYPE_CHECKING:
+    from coe_records.monitor import RecordsMonitor
+    from coe_records.summaries import SummaryKeeper
 
 
 @define(eq=False)
@@ -43,6 +39,9 @@ class RecordsPlugin:
 
     @hookimpl
     def coe_services(self, ctx: Context) -> Sequence[Service]:
+        from coe_records.plugin_database import PluginDatabase
+        from coe_records.records import Records
+
         settings = self.settings
         records = Records(ctx.data_dir, ctx.need(Clock), settings.segment_bytes, settings.database)
         contracts = (Journal, RecordReader, SessionStore)
@@ -57,11 +56,17 @@ class RecordsPlugin:
 
     @hookimpl
     def coe_alert_rules(self, ctx: Context) -> Sequence[AlertRule]:
+        from coe_records.monitor import rules
+        from coe_records.reprocess import FailedBatchesRule
+
         of_monitor = [rule for monitor in self._monitors(ctx) for rule in rules(monitor)]
         return [*of_monitor, FailedBatchesRule(ctx.need(Deployment))]
 
     @hookimpl
     def coe_summarizers(self, ctx: Context) -> Sequence[Summarizer]:
+        from coe_records.extract import ExtractiveSummarizer
+        from coe_records.summarizer import ModelSummarizer
+
         if self.settings.summary_model is None:
             return [ExtractiveSummarizer()]
         asking = ModelSummarizer(self.settings.summary_model, ctx.need(Caller))
@@ -77,6 +82,9 @@ class RecordsPlugin:
 
     @hookimpl
     def coe_jobs(self, ctx: Context) -> Sequence[Job]:
+        from coe_records.records import Records
+        from coe_records.reprocess import RetryJob
+
         records = ctx.need(SessionStore)
         if not isinstance(records, Records):
             return []
@@ -84,18 +92,39 @@ class RecordsPlugin:
 
     @hookimpl
     def coe_checks(self, ctx: Context) -> Sequence[Check]:
+        from coe_records.check import RecordsCheck
+
         return [RecordsCheck(ctx.data_dir, self.settings.database)]
 
     @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
-        return [records_command(self.settings), feedback.command]
+        @lazy_command
+        def records() -> click.Command:
+            """Look after the log of turns and its tables."""
+            from coe_records.command import records_command
+
+            return records_command(self.settings)
+
+        @lazy_command
+        def feedback() -> click.Command:
+            """Say what a turn was worth."""
+            from coe_records.feedback import command
+
+            return command
+
+        return [records, feedback]
 
     @hookimpl
     def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:
-        return [feedback.ROUTE]
+        from coe_records.feedback import ROUTE
+
+        return [ROUTE]
 
     def _keepers(self, ctx: Context) -> list[SummaryKeeper]:
         """Make the one keeper of summaries, unless another plugin keeps the sessions."""
+        from coe_records.records import Records
+        from coe_records.summaries import SummaryKeeper
+
         records = ctx.need(SessionStore)
         if self._keeper is None and isinstance(records, Records):
             chosen, limit_tokens = self.settings.summarizer, self.settings.summary_tokens
@@ -104,6 +133,9 @@ class RecordsPlugin:
 
     def _monitors(self, ctx: Context) -> list[RecordsMonitor]:
         """Make the one monitor, unless another plugin's journal is used."""
+        from coe_records.monitor import RecordsMonitor
+        from coe_records.records import Records
+
         records = ctx.need(Journal)
         if self._monitor is None and isinstance(records, Records):
             self._monitor = RecordsMonitor(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 from attrs import field, frozen
 from attrs.validators import ge, gt
@@ -9,7 +11,9 @@ from attrs.validators import ge, gt
 from coe_core.cli import Frame
 from coe_core.parameter import parameter
 from coe_core.settings import Secret
-from coe_records.folder import DataFolder
+
+if TYPE_CHECKING:
+    from coe_records.folder import DataFolder
 
 
 @frozen(kw_only=True)
@@ -43,6 +47,8 @@ pass_settings = click.make_pass_decorator(Settings, ensure=True)
 
 def data_folder(frame: Frame) -> DataFolder:
     """Return the data folder of a deployment, with the database that its settings name."""
+    from coe_records.folder import DataFolder
+
     settings = click.get_current_context().find_object(Settings)
     server = settings.database if settings is not None else None
     return DataFolder(frame.data_dir, server.reveal() if server else None)

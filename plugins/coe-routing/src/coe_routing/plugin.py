@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 from attrs import define, field, frozen
 
+from coe_core.cli import lazy_command
 from coe_core.compose import Context
 from coe_core.contract import Agent, EventSink, Router
 from coe_core.hookspec import hookimpl
@@ -48,9 +49,14 @@ class RoutingPlugin:
 
     @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
-        from coe_routing.command import command
+        @lazy_command
+        def routes() -> click.Command:
+            """List routes; see where a request would go and why; score a file."""
+            from coe_routing.command import command
 
-        return [command]
+            return command
+
+        return [routes]
 
     @hookimpl
     def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:

@@ -8,11 +8,10 @@ import click
 from attrs import frozen
 
 from coe_core import hookimpl
+from coe_core.cli import lazy_command
 from coe_core.compose import Context
 from coe_core.contract import Check
 from coe_core.http import HttpRoute
-from coe_server.check import PortCheck
-from coe_server.command import serve_command
 from coe_server.settings import Settings
 
 
@@ -28,8 +27,17 @@ class ServerPlugin:
 
     @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
-        return [serve_command(self.settings)]
+        @lazy_command
+        def serve() -> click.Command:
+            """Serve the OpenAI API over HTTP, until Ctrl-C."""
+            from coe_server.command import serve_command
+
+            return serve_command(self.settings)
+
+        return [serve]
 
     @hookimpl
     def coe_checks(self, ctx: Context) -> Sequence[Check]:
+        from coe_server.check import PortCheck
+
         return [PortCheck(self.settings)]
