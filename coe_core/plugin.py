@@ -156,12 +156,11 @@ def _register(installed: Installed, plugin: Any) -> None:
     manager = _specified()
     try:
         manager.register(plugin)
-        implements = manager.get_hookcallers(plugin)
     except Exception as error:
         text = str(error).strip().splitlines()[-1]
         raise installed.failed("register", text, "Every hook takes self and ctx.") from error
-    finally:
-        manager.unregister(plugin)
+    implements = manager.get_hookcallers(plugin)
+    manager.unregister(plugin)
     if not implements:
         text = "it implements no hook"
         raise installed.failed("register", text, "Mark its methods with @hookimpl.")
