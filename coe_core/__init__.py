@@ -46,6 +46,7 @@ from coe_core.contract import (
 from coe_core.error import CoeError
 from coe_core.hookspec import hookimpl
 from coe_core.http import HttpRequest, HttpResponse, HttpRoute, json_response
+from coe_core.knowledge import Document, PassageChanges, SearchQuery
 from coe_core.message import Message, ToolCall, assistant, system, user
 from coe_core.model import Chunk, Model, Price, ToolCallDelta, Usage, Vectors
 from coe_core.parameter import parameter
@@ -59,6 +60,7 @@ from coe_core.service import (
     Deployment,
     Embedder,
     Journal,
+    KnowledgeIndex,
     KnowledgeStore,
     RecordReader,
     Scheduler,
@@ -73,6 +75,7 @@ from coe_core.turn import (
     GuardVerdict,
     Outcome,
     Passage,
+    Place,
     Route,
     Session,
     ToolRun,
@@ -104,6 +107,7 @@ __all__ = [
     "Credentials",
     "Database",
     "Deployment",
+    "Document",
     "Embedder",
     "EmbeddingRequest",
     "EventSink",
@@ -120,6 +124,7 @@ __all__ = [
     "Job",
     "Journal",
     "Judgement",
+    "KnowledgeIndex",
     "KnowledgeStore",
     "Message",
     "MetricSink",
@@ -129,7 +134,9 @@ __all__ = [
     "Outcome",
     "Panel",
     "Passage",
+    "PassageChanges",
     "Payer",
+    "Place",
     "PluginProblem",
     "Price",
     "Principal",
@@ -143,6 +150,7 @@ __all__ = [
     "Router",
     "Sample",
     "Scheduler",
+    "SearchQuery",
     "Secret",
     "SegmentJob",
     "Service",

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from attrs import frozen
 
 from coe_core.record import Pointer
 
+CardKind: TypeAlias = Literal["fact", "procedure", "pitfall", "answer"]
+
 
 @frozen(kw_only=True)
 class Card:
-    """A piece of knowledge, distilled from the log."""
+    """A short piece of knowledge, written by somebody or distilled from the log."""
 
     id: str
     layer: str
-    kind: Literal["fact", "procedure", "pitfall", "answer"]
+    kind: CardKind
     text: str
+    title: str = ""
     evidence: tuple[Pointer, ...] = ()
     quality_score: float | None = None
     """0 to 1; None while it is not known."""

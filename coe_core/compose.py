@@ -62,6 +62,7 @@ SERVICES: tuple[type[Any], ...] = (
     service.StateStore,
     service.Database,
     service.KnowledgeStore,
+    service.KnowledgeIndex,
     service.Deployment,
     service.Scheduler,
     service.Caller,

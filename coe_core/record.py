@@ -70,6 +70,9 @@ class Interaction:
     route: Route | None = None
     params: Mapping[str, ParameterValue] = field(factory=dict)
     passages: tuple[Passage, ...] = ()
+    """What the model was shown, numbered from 1 as they stand."""
+    passages_used: tuple[str, ...] = ()
+    """The ids of those that the answer cites, in the order in which it does."""
     prompts: Mapping[str, str] = field(factory=dict)
     """Prompt pack to version."""
     attempts: tuple[Attempt, ...] = ()

@@ -18,6 +18,7 @@ from attrs import frozen
 from coe_core.card import Card
 from coe_core.contract import Job
 from coe_core.identity import SessionId, TurnId
+from coe_core.knowledge import Document, Indexed, Item, PassageChanges, SearchQuery
 from coe_core.ledger import Intent, Purpose
 from coe_core.message import Json, Message
 from coe_core.model import Chunk, Vectors
@@ -239,18 +240,79 @@ class Database(Protocol):
 
 @runtime_checkable
 class KnowledgeStore(Protocol):
-    """Documents and cards, by layer."""
+    """Documents and cards, by layer, and the passages that they consist of.
+
+    Who reads names the layers: what lies in another is as unknown as what is nowhere. Writes are
+    durable when they return, and happen whole or not at all.
+    """
+
+    async def put_document(self, document: Document, passages: Sequence[Passage]) -> None:
+        """Add a document, or replace the one with its id, with all of its passages, which carry
+        its id and layer and stand in order. One that stays as it was does not count as changed.
+        """
+        ...
 
     async def put_card(self, card: Card) -> None:
-        """Add or replace a card."""
+        """Add a card, or replace the one with its id. Its text is its one passage, of the same id;
+        it may be found while the card is active.
+        """
         ...
 
-    async def cards(self, layers: Sequence[str]) -> Sequence[Card]:
-        """Return the cards of the layers, by id."""
+    async def remove(self, layers: Sequence[str], item_id: str) -> bool:
+        """Remove an item and its passages; False when the layers have no such item."""
         ...
 
-    async def search(self, text: str, layers: Sequence[str], *, limit: int) -> Sequence[Passage]:
-        """Find passages within the layers only, best first."""
+    async def item(self, layers: Sequence[str], item_id: str) -> Item | None:
+        """Return an item, None when the layers have no such."""
+        ...
+
+    async def items(
+        self, layers: Sequence[str], *, after: str = "", limit: int = 1000
+    ) -> Sequence[Item]:
+        """Return items by id, at most `limit`, from behind the id `after`."""
+        ...
+
+    async def passages(self, layers: Sequence[str], ids: Sequence[str]) -> Sequence[Passage]:
+        """Return passages in the order asked for, without those that the layers do not have.
+
+        They are returned whatever the state of their item: what was cited can be looked up.
+        """
+        ...
+
+    async def neighbours(
+        self, layers: Sequence[str], item_id: str, first: int, last: int
+    ) -> Sequence[Passage]:
+        """Return an item's passages from one position through another, in order."""
+        ...
+
+    def follow(self, cursor: str = "") -> AsyncIterator[PassageChanges]:
+        """Read what changed behind a cursor, in every layer, and then end: for indexes. "" is the
+        beginning, and gives at least all that may be found now.
+
+        A passage that changed several times may come once. One that is removed, or whose item is
+        no longer active, comes as removed. When its `valid_until` has passed it does not: who
+        searches looks at the clock. Raises `Conflict` when the cursor is of another store, a
+        backup was restored say; then begin again. Costs little where nothing changed.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowledgeIndex(Protocol):
+    """Finds passages, in what the `KnowledgeStore` has and in earlier turns."""
+
+    async def search(self, query: SearchQuery, *, parent: Payer) -> Sequence[Passage]:
+        """Find passages within the layers only, best first, each with its score and the reason.
+
+        What the store had acknowledged before is found, and what it had removed is not. `parent`
+        pays for embedding the query. An earlier turn is of the layer of its group.
+        """
+        ...
+
+    def rebuild(self) -> AsyncIterator[Indexed]:
+        """Make the index anew from the store, yielding how far it is. The old one is searched
+        until the new one is whole.
+        """
         ...
 
 

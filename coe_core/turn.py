@@ -64,9 +64,33 @@ class Route:
         return self.model or self.agent or ""
 
 
+GLOBAL = "global"
+"""The layer that every group sees."""
+
+
+def group_layer(group: str) -> str:
+    """Return the layer that one group alone sees."""
+    return f"group:{group}"
+
+
+@frozen(kw_only=True)
+class Place:
+    """Where in its source a passage stands; what the source does not have is None or empty."""
+
+    headings: tuple[str, ...] = ()
+    """The headings above it, the outermost first."""
+    page: int | None = None
+    """Counted from 1."""
+    first_line: int | None = None
+    """Counted from 1."""
+    last_line: int | None = None
+
+
 @frozen(kw_only=True)
 class Passage:
-    """A piece of knowledge, found by a retriever for a turn."""
+    """A piece of knowledge. Retrievers find passages, best first; a store of knowledge keeps them,
+    and leaves out what belongs to a search: `score`, `reason`, `retriever`.
+    """
 
     id: str
     text: str
@@ -74,9 +98,22 @@ class Passage:
     """`global` or `group:NAME`."""
     source: str
     """Where it comes from, fit to be cited."""
-    score: float
+    score: float = 0.0
     reason: str = ""
+    """Why it was found."""
     retriever: str = ""
+    item: str = ""
+    """The document, the card or the earlier turn that it is a piece of."""
+    kind: str = ""
+    """What that is: `document`, the kind of a card, `turn`."""
+    title: str = ""
+    language: str = ""
+    """`ko`, `en`, ...; "" where it is not known."""
+    position: int = 0
+    """Its number among the passages of its item, from 0: neighbours stand beside it."""
+    place: Place = Place()
+    valid_until: datetime | None = None
+    """From when on it is not to be found any more."""
 
 
 @frozen(kw_only=True)

@@ -27,7 +27,7 @@ KINDS: Mapping[str, str] = {
     "guard": "ExampleGuard()",
     "http_route": "ROUTE",
     "job": "ExampleJob()",
-    "knowledge_store": "ExampleKnowledgeStore()",
+    "knowledge_index": "ExampleKnowledgeIndex",
     "metric_sink": "ExampleMetricSink()",
     "model_provider": "ExampleModelProvider()",
     "monitor": "ExampleMonitor()",
@@ -40,7 +40,10 @@ KINDS: Mapping[str, str] = {
     "summarizer": "ExampleSummarizer()",
     "tool": "ExampleTool()",
 }
-"""Kind to how its tests make the component. `knowledge_store` stands for the services."""
+"""Kind to how its tests make the component. `knowledge_index` stands for the services."""
+
+BESIDE: Mapping[str, str] = {"knowledge_index": "MemoryKnowledgePlugin"}
+"""Kind to the plugin of `coe_core.testing` that provides the services it needs in its tests."""
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_NAME = 40
@@ -86,6 +89,7 @@ def _written(name: str, kind: str) -> Mapping[str, str]:
     module = _renamed(_template(f"kinds/{kind}.py"), name)
     component = _renamed(KINDS[kind], name)
     suite = f"{_camel(kind, '_')}Contract"
+    beside = BESIDE.get(kind)
     words = {
         "name": name,
         "package": package,
@@ -95,7 +99,8 @@ def _written(name: str, kind: str) -> Mapping[str, str]:
         "component": component,
         "imports": ", ".join(sorted((component.partition("(")[0], f"{_camel(name, '-')}Plugin"))),
         "suite": suite,
-        "suites": ", ".join(sorted((suite, "PluginContract"))),
+        "others": f'    others = {{"beside": {beside}}}\n\n' if beside else "",
+        "suites": ", ".join(sorted(filter(None, (suite, "PluginContract", beside)))),
         **_core_versions(),
     }
     return {

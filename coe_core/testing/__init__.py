@@ -33,7 +33,10 @@ if TYPE_CHECKING:
         RecordReaderContract,
         SessionStoreContract,
     )
-    from coe_core.testing.contracts.knowledge import KnowledgeStoreContract
+    from coe_core.testing.contracts.knowledge import (
+        KnowledgeIndexContract,
+        KnowledgeStoreContract,
+    )
     from coe_core.testing.contracts.law import Contract, law
     from coe_core.testing.contracts.monitor import MonitorContract
     from coe_core.testing.contracts.panel import PanelContract
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from coe_core.testing.contracts.summarizer import SummarizerContract
     from coe_core.testing.contracts.tool import ToolContract
     from coe_core.testing.host import deployment, entry_point
+    from coe_core.testing.knowledge import MemoryKnowledgePlugin, MemoryKnowledgeStore
     from coe_core.testing.memory import MemoryStateStore
     from coe_core.testing.scripted import Fault, ScriptedProvider
     from coe_core.testing.turn import make_turn, scripted_application
@@ -79,8 +83,11 @@ __all__ = [
     "HttpRouteContract",
     "JobContract",
     "JournalContract",
+    "KnowledgeIndexContract",
     "KnowledgeStoreContract",
     "ManualClock",
+    "MemoryKnowledgePlugin",
+    "MemoryKnowledgeStore",
     "MemoryStateStore",
     "MetricSinkContract",
     "ModelProviderContract",
@@ -130,6 +137,7 @@ _HOMES = {
     "JournalContract": "contracts.journal",
     "RecordReaderContract": "contracts.journal",
     "SessionStoreContract": "contracts.journal",
+    "KnowledgeIndexContract": "contracts.knowledge",
     "KnowledgeStoreContract": "contracts.knowledge",
     "Contract": "contracts.law",
     "law": "contracts.law",
@@ -151,6 +159,8 @@ _HOMES = {
     "ToolContract": "contracts.tool",
     "deployment": "host",
     "entry_point": "host",
+    "MemoryKnowledgePlugin": "knowledge",
+    "MemoryKnowledgeStore": "knowledge",
     "MemoryStateStore": "memory",
     "Fault": "scripted",
     "ScriptedProvider": "scripted",

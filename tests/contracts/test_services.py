@@ -16,9 +16,10 @@ from coe_core.application import Application
 from coe_core.caller import ModelCaller, ModelEmbedder
 from coe_core.clock import SystemClock
 from coe_core.ephemeral import EphemeralRecords
+from coe_core.knowledge import Indexed, PassageChanges, SearchQuery
 from coe_core.model import Vectors
 from coe_core.record import Interaction, Pointer
-from coe_core.scaffold.kinds.knowledge_store import ExampleKnowledgeStore
+from coe_core.scaffold.kinds.knowledge_index import ExampleKnowledgeIndex
 from coe_core.scheduler import JobScheduler
 from coe_core.service import History, Versioned
 from coe_core.state import SqliteStateStore
@@ -28,14 +29,17 @@ from coe_core.testing import (
     DatabaseContract,
     EmbedderContract,
     JournalContract,
+    KnowledgeIndexContract,
     KnowledgeStoreContract,
     ManualClock,
+    MemoryKnowledgeStore,
     MemoryStateStore,
     RecordReaderContract,
     SchedulerContract,
     SessionStoreContract,
     StateStoreContract,
 )
+from coe_core.testing.contracts.knowledge import LAYERS
 from coe_core.testing.turn import scripted_application
 from coe_core.turn import Passage
 
@@ -335,22 +339,134 @@ def test_database(tmp_path: Path) -> None:
 
 
 def test_knowledge_store() -> None:
-    async def adds(self: Any, card: Any) -> None:
-        self.by_id[f"{len(self.by_id)}"] = card
+    store = MemoryKnowledgeStore
 
-    async def of_every_layer(self: Any, layers: Any) -> Any:
-        return [self.by_id[key] for key in sorted(self.by_id)]
+    async def of_every_layer(self: Any, layers: Any, **page: Any) -> Any:
+        return await store.items(self, LAYERS, **page)
 
-    found = Passage(id="1", text="x", layer="global", source="s", score=1.0)
-    with proving(KnowledgeStoreContract, ExampleKnowledgeStore) as bug:
-        bug("test_returns_the_cards_of_the_layers", "found", cards=of_every_layer)
-        bug("test_replaces_a_card", "put twice", put_card=adds)
-        searches = "test_searches_within_the_layers"
-        elsewhere = evolve(found, layer="group:other")
-        bug(searches, "found passages of ['group:other']", search=gives([elsewhere]))
-        many = [evolve(found, id=str(n)) for n in range(9)]
-        bug(searches, "9 came", search=gives(many))
-        bug(searches, "came twice", search=gives([found, found]))
+    async def anybody_s(self: Any, layers: Any, item_id: str) -> Any:
+        return await store.item(self, LAYERS, item_id)
+
+    async def all_at_once(self: Any, layers: Any, **page: Any) -> Any:
+        return await store.items(self, layers)
+
+    async def with_the_last(self: Any, layers: Any, *, after: str = "", limit: int = 1000) -> Any:
+        if not after:
+            return await store.items(self, layers, limit=limit)
+        return [each for each in await store.items(self, layers) if each.id >= after][:limit]
+
+    async def keeps_the_rest(self: Any, document: Any, passages: Any) -> None:
+        old = self._passages.get(document.id, {}).values()
+        ids = {passage.id for passage in passages}
+        await store.put_document(self, document, [*passages, *(p for p in old if p.id not in ids)])
+
+    async def unordered(self: Any, layers: Any, ids: Any) -> Any:
+        return await store.passages(self, layers, sorted(ids))
+
+    async def passages_of_all(self: Any, layers: Any, ids: Any) -> Any:
+        return await store.passages(self, LAYERS, ids)
+
+    async def next_too(self: Any, layers: Any, item_id: str, first: int, last: int) -> Any:
+        return await store.neighbours(self, layers, item_id, first, last + 1)
+
+    async def for_anybody(self: Any, layers: Any, item_id: str) -> Any:
+        return await store.remove(self, LAYERS, item_id)
+
+    async def leaves_passages(self: Any, layers: Any, item_id: str) -> Any:
+        if await store.item(self, layers, item_id) is None:
+            return False
+        del self._items[item_id]
+        return True
+
+    async def whatever_state(self: Any, cursor: str = "") -> Any:
+        found = tuple(p for of_item in self._passages.values() for p in of_item.values())
+        if not cursor:
+            yield PassageChanges(put=found, cursor=f"{self._id}:{len(self._log)}")
+
+    async def from_the_beginning(self: Any, cursor: str = "") -> Any:
+        async for changes in store.follow(self):
+            yield changes
+
+    async def forgets_removals(self: Any, cursor: str = "") -> Any:
+        async for changes in store.follow(self, cursor):
+            yield evolve(changes, removed=())
+
+    async def any_cursor(self: Any, cursor: str = "") -> Any:
+        known = f"{self._id}:{cursor.partition(':')[2]}" if cursor else ""
+        async for changes in store.follow(self, known):
+            yield changes
+
+    with proving(KnowledgeStoreContract, store, examples=12) as bug:
+        bug("test_returns_the_items_of_the_layers", "found", items=of_every_layer)
+        bug("test_returns_the_items_of_the_layers", "got", item=anybody_s)
+        bug("test_pages", "at most", items=all_at_once)
+        bug("test_pages", "page by page", items=with_the_last)
+        bug("test_replaces_an_item", "was replaced, and has", put_document=keeps_the_rest)
+        gives_passages = "test_gives_passages_of_the_layers"
+        bug(gives_passages, "found", passages=unordered)
+        bug(gives_passages, "found", passages=passages_of_all)
+        bug(gives_passages, "found", neighbours=next_too)
+        bug("test_removes_within_the_layers", "said True", remove=for_anybody)
+        bug("test_removes_within_the_layers", "are left in", remove=leaves_passages)
+        bug("test_can_be_followed", "from step to step", follow=whatever_state)
+        bug("test_can_be_followed", "nothing changed", follow=from_the_beginning)
+        bug("test_can_be_followed", "from step to step", follow=forgets_removals)
+        bug("test_refuses_the_cursor_of_another", "of another store", follow=any_cursor)
+
+
+def test_knowledge_index() -> None:
+    index = ExampleKnowledgeIndex
+
+    def spoil(**members: Any) -> Callable[[], Any]:
+        return lambda: type("Spoilt", (index,), members)
+
+    def searching(change: Callable[[SearchQuery, list[Passage]], Any]) -> Callable[[], Any]:
+        async def search(self: Any, query: SearchQuery, *, parent: Any) -> Any:
+            return change(query, list(await index.search(self, query, parent=parent)))
+
+        return spoil(search=search)
+
+    async def of_all(self: Any, query: SearchQuery, *, parent: Any) -> Any:
+        every = evolve(query, layers=("global", "group:research", "group:support"))
+        return await index.search(self, every, parent=parent)
+
+    async def many(self: Any, query: SearchQuery, *, parent: Any) -> Any:
+        every = evolve(query, global_topk=9, group_topk=9)
+        return await index.search(self, every, parent=parent)
+
+    async def unfiltered(self: Any, query: SearchQuery, *, parent: Any) -> Any:
+        return await index.search(self, evolve(query, kinds=()), parent=parent)
+
+    async def counting_all(self: Any, query: SearchQuery, *, parent: Any) -> Any:
+        found = await index.search(self, query, parent=parent)
+        return [evolve(passage, score=passage.score / len(self.known)) for passage in found]
+
+    async def backwards(self: Any) -> Any:
+        yield Indexed(done=1, total=1)
+        yield Indexed(done=0, total=1)
+
+    async def empties(self: Any) -> Any:
+        self.known = {}
+        yield Indexed(done=0, total=0)
+
+    async def once(self: Any) -> None:
+        if not self.cursor:
+            await index.catch_up(self)
+
+    with proving(KnowledgeIndexContract, lambda: index, examples=12) as bug:
+        finds, within = "test_finds_what_was_put", "test_stays_within_the_query"
+        bug(finds, "its own words find", searching(lambda _, found: []))
+        bug(finds, "gives no reason", searching(lambda _, f: [evolve(p, reason="") for p in f]))
+        bug(finds, "put Passage", searching(lambda _, f: [evolve(p, title="Other") for p in f]))
+        bug(finds, "is still found", spoil(catch_up=once))
+        bug(within, "found a passage of", spoil(search=of_all))
+        bug(within, "were asked for", spoil(search=many))
+        bug(within, "and found", spoil(search=unfiltered))
+        bug("test_shows_nothing_of_other_layers", "another group put", spoil(search=counting_all))
+        bug("test_can_be_rebuilt", "it went backwards", spoil(rebuild=backwards))
+        bug("test_can_be_rebuilt", "once rebuilt", spoil(rebuild=empties))
+        bug("test_can_be_rebuilt", "nothing was told", spoil(rebuild=yields()))
+        bug("test_lets_itself_be_cancelled", "swallow it", spoil(search=clings(["found"])))
 
 
 @define

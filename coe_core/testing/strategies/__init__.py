@@ -39,7 +39,7 @@ from coe_core.testing.strategies.failure import (
     faults,
     upstream_errors,
 )
-from coe_core.testing.strategies.knowledge import alerts, cards, samples
+from coe_core.testing.strategies.knowledge import alerts, cards, documents, samples
 from coe_core.testing.strategies.record import (
     attempts,
     feedbacks,
@@ -62,7 +62,7 @@ from coe_core.testing.strategies.schema import (
     schemas_with_values,
     values_of,
 )
-from coe_core.testing.strategies.text import decomposed, emoji, korean, names, texts
+from coe_core.testing.strategies.text import decomposed, emoji, korean, names, sentences, texts
 from coe_core.testing.strategies.turn import (
     amounts_usd,
     budgets,
@@ -70,6 +70,7 @@ from coe_core.testing.strategies.turn import (
     instants,
     layers,
     passages,
+    places,
     principals,
     routes,
     session_ids,
@@ -78,7 +79,7 @@ from coe_core.testing.strategies.turn import (
     turns,
     uuids7,
 )
-from coe_core.turn import Outcome, Passage, Route, Session, Turn
+from coe_core.turn import Outcome, Passage, Place, Route, Session, Turn
 
 __all__ = [
     "alerts",
@@ -91,6 +92,7 @@ __all__ = [
     "conversations",
     "credentials",
     "decomposed",
+    "documents",
     "embedding_requests",
     "emoji",
     "exchanges",
@@ -112,6 +114,7 @@ __all__ = [
     "outcomes",
     "parts",
     "passages",
+    "places",
     "pointers",
     "prices",
     "principals",
@@ -121,6 +124,7 @@ __all__ = [
     "samples",
     "schemas",
     "schemas_with_values",
+    "sentences",
     "session_ids",
     "sessions",
     "state_changes",
@@ -155,6 +159,7 @@ BY_TYPE: Mapping[type[Any], Callable[[], st.SearchStrategy[Any]]] = {
     Outcome: outcomes,
     Part: parts,
     Passage: passages,
+    Place: places,
     Pointer: pointers,
     Price: prices,
     Principal: principals,

@@ -133,6 +133,7 @@ def interactions(draw: st.DrawFn, group: SearchStrategy[str] | None = None) -> I
     asked = Message(role="user", content=draw(contents()))
     answer = Message(role="assistant", content=draw(texts()))
     exchange = draw(st.one_of(st.just(()), exchanges()))
+    shown = draw(st.lists(passages(), max_size=1).map(tuple))
     values = st.builds(ParameterValue, value=json_values(), origin=st.just("request"))
     ran = st.builds(
         ToolRun,
@@ -158,7 +159,8 @@ def interactions(draw: st.DrawFn, group: SearchStrategy[str] | None = None) -> I
         new_messages=(asked,),
         route=draw(st.none() | routes()),
         params=draw(st.dictionaries(names(), values, max_size=1)),
-        passages=draw(st.lists(passages(), max_size=1).map(tuple)),
+        passages=shown,
+        passages_used=tuple(passage.id for passage in shown if draw(st.booleans())),
         prompts=draw(st.dictionaries(names(), names(), max_size=1)),
         attempts=draw(st.lists(attempts(), max_size=2).map(tuple)),
         exchange=exchange,

@@ -19,6 +19,18 @@ SENTENCES = (
     "What is 12 * (3 + 4)?",
 )
 
+STATEMENTS = (
+    "Refunds are paid within three working days.",
+    "환불은 영업일 기준 사흘 안에 처리됩니다.",
+    "The canteen opens at half past eleven.",
+    "구내식당은 열한 시 삼십 분에 문을 엽니다.",
+    "Laptops are replaced every fourth year.",
+    "출장비는 영수증을 붙여 다음 달 오 일까지 청구합니다.",
+    "Visitors sign the book at the north gate.",
+    "서버실 열쇠는 보안팀이 보관합니다.",
+)
+"""Of different things, so that what finds one of them has no reason to find another."""
+
 NAMES = ("a", "default", "research-team", "gpt-4o-mini", "v2_beta")
 
 
@@ -55,6 +67,12 @@ def texts() -> SearchStrategy[str]:
         st.text(max_size=8),
     )
     return st.one_of(pieces, st.builds("{} {}".format, pieces, pieces))
+
+
+@cache
+def sentences() -> SearchStrategy[str]:
+    """Things that somebody may know, in Korean and English."""
+    return st.sampled_from(STATEMENTS)
 
 
 @cache

@@ -17,10 +17,11 @@ from coe_core.parameter import Parameters
 from coe_core.testing.strategies.conversation import chat_requests, messages
 from coe_core.testing.strategies.text import names, texts
 from coe_core.testing.turn import make_budget, make_turn
-from coe_core.turn import Candidate, Passage, Route, Session, Turn
+from coe_core.turn import Candidate, Passage, Place, Route, Session, Turn
 
 FIRST_MS, LAST_MS = 1_790_000_000_000, 1_830_000_000_000
 """From September 2026 to December 2027."""
+LANGUAGES = st.sampled_from(["", "en", "ko"])
 
 
 @cache
@@ -141,6 +142,19 @@ def layers() -> SearchStrategy[str]:
 
 
 @cache
+def places() -> SearchStrategy[Place]:
+    """Places in a source."""
+    number = st.none() | st.integers(1, 999)
+    return st.builds(
+        Place,
+        headings=st.lists(texts(), max_size=2).map(tuple),
+        page=number,
+        first_line=number,
+        last_line=number,
+    )
+
+
+@cache
 def passages(layer: SearchStrategy[str] | None = None) -> SearchStrategy[Passage]:
     """Pieces of knowledge."""
     return st.builds(
@@ -152,4 +166,11 @@ def passages(layer: SearchStrategy[str] | None = None) -> SearchStrategy[Passage
         score=st.floats(0, 1),
         reason=texts(),
         retriever=names(),
+        item=uuids7(),
+        kind=st.sampled_from(["document", "fact", "turn"]),
+        title=texts(),
+        language=LANGUAGES,
+        position=st.integers(0, 99),
+        place=places(),
+        valid_until=st.none() | instants(),
     )
