@@ -14,8 +14,7 @@ from coe_core import KnowledgeStore, Route, Service, StateStore, Turn, hookimpl,
 from coe_core.error import Conflict, SettingsError, StartRefused
 from coe_core.host import Host
 from coe_core.plugin import settings_class
-from coe_core.scaffold.kinds.knowledge_store import ExampleKnowledgeStore
-from coe_core.testing import MemoryStateStore
+from coe_core.testing import MemoryKnowledgeStore, MemoryStateStore
 from coe_core.testing.scripted import ScriptedProvider
 from coe_core.toggle import plugin_toggle, switch
 
@@ -495,7 +494,7 @@ async def test_a_service_is_open_before_those_that_were_given_it(start_host: Sta
             told.append("store")
 
     @define(eq=False)
-    class Knowledge(ExampleKnowledgeStore):
+    class Knowledge(MemoryKnowledgeStore):
         async def open(self) -> None:
             told.append("knowledge")
 

@@ -13,9 +13,8 @@ from coe_records.plugin_database import PluginDatabase
 
 from coe_core import Database, KnowledgeStore, Service, hookimpl
 from coe_core.error import StartRefused, Unavailable
-from coe_core.scaffold.kinds.knowledge_store import ExampleKnowledgeStore
 from coe_core.settings import Secret
-from coe_core.testing import deployment
+from coe_core.testing import MemoryKnowledgeStore, deployment
 
 on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 on_postgres = pytest.mark.parametrize("database_kind", ["postgres"], indirect=True)
@@ -108,7 +107,7 @@ async def test_another_plugin_has_it_when_it_opens() -> None:
     """Though plugins are opened by name."""
 
     @define(eq=False)
-    class Cards(ExampleKnowledgeStore):
+    class Cards(MemoryKnowledgeStore):
         database: Database = None  # type: ignore[assignment]
 
         async def open(self) -> None:
