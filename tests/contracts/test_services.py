@@ -396,7 +396,7 @@ def test_knowledge_store() -> None:
         async for changes in store.follow(self, known):
             yield changes
 
-    with proving(KnowledgeStoreContract, store, examples=12) as bug:
+    with proving(KnowledgeStoreContract, store, examples=25) as bug:
         bug("test_returns_the_items_of_the_layers", "found", items=of_every_layer)
         bug("test_returns_the_items_of_the_layers", "got", item=anybody_s)
         bug("test_pages", "at most", items=all_at_once)

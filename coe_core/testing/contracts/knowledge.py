@@ -127,11 +127,13 @@ class KnowledgeStoreContract(ServiceContract[KnowledgeStore]):
         wanted = [passage for passage in every if passage.layer in asked]
         found = list(await store.passages(asked, ["unknown", *(p.id for p in every)]))
         assert found == wanted, f"of the layers {asked} there are {wanted!r}, found {found!r}"
-        first, last = sorted(data.draw(st.tuples(*[st.integers(-1, 3)] * 2)))
+        last = data.draw(st.integers(0, 3))
         for each in some:
-            beside = [p for p in pieces(each) if p.layer in asked and first <= p.position <= last]
-            seen = list(await store.neighbours(asked, _id(each), first, last))
-            assert seen == beside, f"from {first} to {last} there are {beside!r}, found {seen!r}"
+            beside = [p for p in pieces(each) if p.layer in asked]
+            for first, end in [(-1, last), *((n, n) for n in range(len(pieces(each))))]:
+                wanted = [p for p in beside if first <= p.position <= end]
+                seen = list(await store.neighbours(asked, _id(each), first, end))
+                assert seen == wanted, f"from {first} to {end} are {wanted!r}, found {seen!r}"
 
     @law(some=ITEMS, asked=ASKED)
     async def test_removes_within_the_layers(
