@@ -1,57 +1,81 @@
-"""What KPI calls cost over many turns, while others are recorded.
+"""What KPI calls and console pages cost over millions of turns, while others are recorded.
 
-Run with `python3 noxfile.py bench kpi`, or `python bench/kpi.py 5000000` for so many turns. Those
-of 30 days, of 20 groups, 6 routes and 8 models, are added up by the fold itself, as facts; what
-reading and decoding their lines costs besides is measured over a real log. Then every call is made
-again and again through the book, level with the log each time, while 100 turns a second are
-recorded by the real journal in the same process.
+Run with `python3 noxfile.py bench kpi`, or `python bench/kpi.py 5000000` for so many turns, all of
+them of the last 30 days, of 20 groups, 6 routes and 8 models. One day of them is added up by the
+fold itself; SQL repeats that day 30 times, in the roll-ups and in the records' table, whose rows
+all point at the few lines of the log that there are. Then a deployment is opened on that folder,
+100 turns a second are recorded by its journal, and every call and page is asked for again and
+again, as the server asks for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import resource
+import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from zoneinfo import ZoneInfo
 
-from coe_kpi.book import FILE, Book
-from coe_kpi.fact import Call, Scope, TurnFact, minute_of
-from coe_kpi.gauge import Gauges
-from coe_kpi.report import BY, Query, report
+from attrs import define, evolve, field
+from coe_kpi.book import FILE
+from coe_kpi.command import book_of
+from coe_kpi.fact import Call, Scope, TurnFact
+from coe_kpi.report import BY
 from coe_kpi.store import RollupStore
-from coe_records.records import Records
 from records import make_turn
 
-from coe_core.clock import SystemClock
-from coe_core.identity import uuid7
+from coe_core.access import GroupName, Principal
+from coe_core.host import Host
+from coe_core.http import HttpRequest
+from coe_core.service import Clock, Journal
 
 TURNS = 200_000
-BATCH = 5_000
 DAYS = 30
+DAY_MINUTES = 1440
+BATCH = 20_000
+LINES = 2_000
+"""So many turns are really in the log before."""
 RATE = 100
-REPEATS = 8
+REPEATS = 12
+GROUPS = 20
 WINDOWS = ("5m", "1h", "24h", "7d", "30d")
-ZONE = ZoneInfo("Asia/Seoul")
+FILTERS = (
+    {"group": "group-3", "by": "route"},
+    {"group": "group-3", "by": "hour"},
+    {"model": "model-1", "by": "group"},
+    {"group": "group-3", "model": "model-1", "by": "day"},
+    {"group": "group-3", "route": "route-2", "model": "model-1", "by": "hour"},
+)
+SETTINGS = """
+[models.small]
+provider = "openai"
+base_url = "http://127.0.0.1:9/v1"
+price = { input = "0.15", output = "0.60" }
+[routing]
+default = "small"
+[plugins.local]
+enabled = false
+"""
+OPERATOR = Principal(group=GroupName("group-3"), role="operator")
 
 
-def made_facts(turns: int, random: Random) -> Iterator[TurnFact]:
-    """Make turns of the last days, oldest first."""
-    now = time.time()
+def made_facts(turns: int, first_minute: int) -> Iterator[TurnFact]:
+    """Make the turns of a day, oldest first."""
+    random = Random(1)  # noqa: S311 it makes no secrets
     for number in range(turns):
-        at_s = now - DAYS * 86_400 * (1 - number / turns)
-        group, route = f"group-{random.randrange(20)}", f"route-{random.randrange(6)}"
+        group, route = f"group-{number % GROUPS}", f"route-{random.randrange(6)}"
         target = model = f"model-{random.randrange(8)}"
         called = Scope(group, route, target, model, random.choice(("chat", "chat", "summary")))
         call = Call(scope=called, input_tokens=900, output_tokens=200, cost_pico=123_456_789)
         yield TurnFact(
-            id=uuid7(int(at_s * 1000)),
-            minute=int(at_s) // 60,
+            id=f"t{number:07d}",
+            minute=first_minute + number * DAY_MINUTES // turns,
             scope=Scope(group, route, target),
             result=random.choice(("success",) * 19 + ("target_error",)),
             tool_calls=random.choice((0, 0, 1)),
@@ -59,52 +83,133 @@ def made_facts(turns: int, random: Random) -> Iterator[TurnFact]:
         )
 
 
-def fill(path: Path, turns: int) -> None:
-    """Add the turns up, and tell what it took."""
+def fill_rollups(path: Path, per_day: int, first_minute: int) -> None:
+    """Add a day up, tell what it took, and repeat it."""
     store = RollupStore.open(path)
-    facts = made_facts(turns, Random(1))  # noqa: S311 it makes no secrets
-    spent_s = 0.0
-    while batch := list(itertools.islice(facts, BATCH)):
+    cursor, spent_s = store.cursor, 0.0
+    for batch in _batches(made_facts(per_day, first_minute)):
         began_s = time.process_time()
-        store.add(batch, behind="", cursor="")
+        store.add(batch, behind=cursor, cursor=cursor)
         spent_s += time.process_time() - began_s
     store.close()
-    size = path.stat().st_size
-    each = f"{spent_s / turns * 1e6:.0f} us CPU and {size / turns:.0f} bytes each"
-    print(f"added up {turns} turns: {each}")
+    print(f"added up {per_day} turns: {spent_s / per_day * 1e6:.0f} us CPU each")
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN")
+    ours = f"bucket BETWEEN {first_minute} AND {first_minute + DAY_MINUTES - 1}"
+    for day in range(1, DAYS):
+        later, more = day * DAY_MINUTES, day * per_day
+        connection.execute(
+            f"INSERT INTO facts SELECT printf('t%07d', substr(id, 2) + {more}), minute + {later}, "
+            "scope, result, tool_calls, tool_failures FROM facts "
+            f"WHERE id BETWEEN 't0000000' AND 't{per_day - 1:07d}'"
+        )
+        for table in ("turns", "calls"):
+            rest = ", ".join(
+                name
+                for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")
+                if name not in ("view", "span", "bucket")
+            )
+            connection.execute(
+                f"INSERT OR IGNORE INTO {table} SELECT view, span, bucket + {later}, {rest} "
+                f"FROM {table} WHERE {ours}"
+            )
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    print(f"{path.name}: {path.stat().st_size / per_day / DAYS:.0f} bytes a turn")
 
 
-async def record(records: Records) -> None:
+def fill_records(path: Path, turns: int, per_day: int, first_minute: int) -> None:
+    """Repeat what is in the records' table, with other ids, groups, sessions and times."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA cache_size = -1000000")
+    columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(interactions)")]
+    made = {
+        "id": "printf('t%07d', n)",
+        "group_name": f"'group-' || (n % {per_day} % {GROUPS})",
+        "session_id": "printf('s%07d', n / 4)",
+        "started_at": f"strftime('%Y-%m-%dT%H:%M:%fZ', {first_minute * 60} + "
+        f"n * {DAYS * 86_400.0 / turns!r}, 'unixepoch')",
+        "root_id": "printf('t%07d', n)",
+        "conversation_key": "random()",
+    }
+    chosen = ", ".join(made.get(name, name) for name in columns)
+    names = ", ".join(columns)
+    connection.execute("BEGIN")
+    for start in range(0, turns, LINES):
+        connection.execute(
+            f"INSERT INTO interactions ({names}) SELECT {chosen} FROM "
+            f"(SELECT *, row_number() OVER () - 1 + {start} AS n FROM interactions "
+            f"WHERE id NOT LIKE 't%' LIMIT {LINES})"
+        )
+    connection.execute("COMMIT")
+    connection.close()
+
+
+async def record(journal: Journal) -> None:
     """Record turns at the rate, until cancelled."""
     due_s = time.monotonic()
     while True:
         due_s += 0.1
-        await asyncio.gather(*(records.append(make_turn()) for _ in range(RATE // 10)))
+        await asyncio.gather(*(journal.append(_turn()) for _ in range(RATE // 10)))
         await asyncio.sleep(max(0.0, due_s - time.monotonic()))
 
 
-async def call(book: Book) -> None:
-    """Make every call, and print how long they took."""
-    clock = SystemClock()
-    every: list[float] = []
-    print(f"{'call':24} {'p50 ms':>8} {'p95 ms':>8} {'max ms':>8}")
-    for length, by in itertools.product(WINDOWS, (None, *BY)):
-        if by == "hour" and length == "30d":
-            continue  # 720 rows: made for the day's view, not for the month's.
-        query, took = Query(window=length, by=by), []
-        for _ in range(REPEATS):
-            began_s = time.perf_counter()
-            await book.ask(lambda store, q=query: report(store, q, clock.now(), ZONE))
-            took.append((time.perf_counter() - began_s) * 1000)
-        every += took
-        print(f"{length + ' by ' + (by or '-'):24} {_figures(took)}")
-    print(f"{'all calls':24} {_figures(every)}")
+def _turn() -> object:
+    turn = make_turn()
+    return evolve(turn, group=f"group-{hash(turn.id) % GROUPS}")
+
+
+@define
+class Asking:
+    """Asks a deployment as its server does, and keeps how long each answer took."""
+
+    host: Host
+    every: list[float] = field(factory=list)
+
+    async def ask(self, path: str, pattern: str | None = None, **query: str) -> None:
+        """Ask some times, and print how long it took."""
+        application = self.host.application
+        (route,) = [
+            r for r in application.http_routes if (r.method, r.path) == ("GET", pattern or path)
+        ]
+        request = HttpRequest(
+            method="GET",
+            path=path,
+            path_params={"turn_id": path.rpartition("/")[2], "name": path.rpartition("/")[2]},
+            query=query,
+            principal=OPERATOR,
+            application=application,
+            request_id="req_bench",
+        )
+        name = path + "?" * bool(query) + "&".join(f"{n}={v}" for n, v in query.items())
+        took = await timed(lambda: route.handler(request))
+        self.every += took
+        print(f"{name:64} {_figures(took)}", flush=True)
+
+
+async def timed(work: Callable[[], Awaitable[object]]) -> list[float]:
+    """Do it again and again; return the milliseconds."""
     took = []
     for _ in range(REPEATS):
         began_s = time.perf_counter()
-        await book.measure()
+        await work()
         took.append((time.perf_counter() - began_s) * 1000)
-    print(f"{'/metrics':24} {_figures(took)}")
+    return took
+
+
+async def ask_for_everything(asking: Asking) -> None:
+    """Ask for every call and page."""
+    print(f"{'asked for':64} {'p50 ms':>8} {'p95 ms':>8} {'max ms':>8}")
+    for window, by in itertools.product(WINDOWS, (None, *BY)):
+        await asking.ask("/coe/v1/kpis", window=window, **({"by": by} if by else {}))
+    for filters in FILTERS:
+        await asking.ask("/coe/v1/kpis", window="30d", **filters)
+    await asking.ask("/metrics")
+    for path in ("/console", "/console/turns", "/console/plugins"):
+        await asking.ask(path)
+    await asking.ask("/console/turns/t0123456", "/console/turns/{turn_id}")
+    print(f"{'everything':64} {_figures(asking.every)}")
 
 
 def _figures(took: list[float]) -> str:
@@ -113,42 +218,45 @@ def _figures(took: list[float]) -> str:
     return f"{p50:8.1f} {p95:8.1f} {ranked[-1]:8.1f}"
 
 
-async def fold_lines(folder: Path, turns: int = 5_000) -> None:
-    """Fold a real log from its beginning, and tell what a turn took."""
-    records = Records(folder, SystemClock(), 1 << 30)
-    await records.open()
-    for _ in range(turns // 500):
-        await asyncio.gather(*(records.append(make_turn()) for _ in range(500)))
-    book = Book(folder, records, SystemClock(), 3600.0, Gauges({}))
+def _batches(facts: Iterator[TurnFact]) -> Iterator[list[TurnFact]]:
+    while batch := list(itertools.islice(facts, BATCH)):
+        yield batch
+
+
+async def first_lines(config: Path, folder: Path) -> None:
+    """Record some turns, and tell what it takes to fold them."""
+    host = await Host.start(config, data_dir=folder)
+    journal = host.application.need(Journal)
+    for _ in range(LINES // 500):
+        await asyncio.gather(*(journal.append(make_turn()) for _ in range(500)))
     began_s = time.process_time()
-    await book.open()
-    await book.catch_up()
+    await book_of(host.application).catch_up()
     spent_s = time.process_time() - began_s
-    print(f"folded {turns} lines of a log: {spent_s / turns * 1e6:.0f} us CPU each")
-    await book.close()
-    await records.close()
+    print(f"folded {LINES} lines of the log: {spent_s / LINES * 1e6:.0f} us CPU each")
+    await host.close()
 
 
 async def main(turns: int) -> None:
     """Measure."""
     with tempfile.TemporaryDirectory() as name:
-        await fold_lines(Path(name))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        fill(folder / FILE, turns)
-        records = Records(folder, SystemClock(), 1 << 30)
-        book = Book(folder, records, SystemClock(), 5.0, Gauges({}))
-        await records.open()
-        await book.open()
-        recording = asyncio.create_task(record(records))
-        await call(book)
-        newest = await book.ask(lambda store: store.newest)
-        print(f"level with the log: {newest == minute_of(SystemClock().now())}")
+        folder, config = Path(name), Path(name) / "coe.toml"
+        config.write_text(SETTINGS, encoding="utf-8")
+        await first_lines(config, folder)
+        per_day, today = turns // DAYS, int(time.time()) // 86_400
+        first_minute = (today - DAYS + 1) * DAY_MINUTES
+        fill_rollups(folder / FILE, per_day, first_minute)
+        fill_records(folder / "coe.db", per_day * DAYS, per_day, first_minute)
+        host = await Host.start(config, data_dir=folder)
+        recording = asyncio.create_task(record(host.application.need(Journal)))
+        await ask_for_everything(Asking(host))
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        newest = await book_of(host.application).ask(lambda store: store.newest)
+        now = host.application.need(Clock).now()
+        print(f"level with the log: {newest == int(now.timestamp()) // 60}; {memory} MB at most")
         recording.cancel()
         with suppress(asyncio.CancelledError):
             await recording
-        await book.close()
-        await records.close()
+        await host.close()
 
 
 if __name__ == "__main__":

@@ -53,5 +53,5 @@ def turn(id_: str, group: str) -> TurnFact:
 
 def groups(store: RollupStore) -> dict[str, int]:
     with store.snapshot():
-        found = store.turns(Window(0, 9), Cut(by="group"))
+        (found,) = store.turns([Window(0, 9)], Cut(by="group"))
     return {group: sum(sums.turns for sums in some.values()) for group, some in found.items()}

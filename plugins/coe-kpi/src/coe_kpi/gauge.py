@@ -43,12 +43,13 @@ class Gauges:
 
     def _series(self, store: RollupStore, now: datetime) -> Iterator[Series]:
         for length in WINDOWS:
-            kpis = kpis_by(store, window(length, now), Query())
+            (kpis,) = kpis_by(store, [window(length, now)], Query())
             for metric, value, labels in _of_all(kpis.get("")):
                 yield metric, value, {"window": length, **labels}
         for length in LABELLED_WINDOWS:
             for label in LABELS:
-                of_each = kpis_by(store, window(length, now), Query(), label, MOST_VALUES)
+                part = [window(length, now)]
+                (of_each,) = kpis_by(store, part, Query(), label, MOST_VALUES)
                 for value_of, kpis_of in of_each.items():
                     for metric, value in _of_one(kpis_of):
                         labels = {"window": length, label: value_of or OTHER}
@@ -75,7 +76,8 @@ Series = tuple[str, "float | Decimal | None", dict[str, str]]
 
 
 def _spent(store: RollupStore, group: str, part: Window) -> Decimal:
-    kpis = kpis_by(store, part, Query(group=group)).get("")
+    (found,) = kpis_by(store, [part], Query(group=group))
+    kpis = found.get("")
     if kpis is None:
         return Decimal(0)
     return kpis.cost_per_success.cost_usd + kpis.cost_per_success.job_cost_usd

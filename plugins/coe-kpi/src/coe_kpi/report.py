@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from coe_core.error import InvalidField
 from coe_core.settings import nearest
 from coe_kpi.kpi import Kpis, cost_per_success, routing_success_rate, token_usage, tool_call_ratio
-from coe_kpi.store import RollupStore
+from coe_kpi.store import CallsBy, RollupStore, TurnsBy
 from coe_kpi.sums import CallSums, TurnSums
 from coe_kpi.view import Cut, Label
 from coe_kpi.window import Bucket, Window, calendar, time_of, window
@@ -73,7 +73,7 @@ def report(store: RollupStore, query: Query, now: datetime, zone: ZoneInfo) -> R
         known = ", ".join(BY)
         hint = nearest(query.by, BY)
         raise InvalidField(f"{query.by!r:.40} is none of {known}{hint}", param="by")
-    newest, kpis = store.newest, kpis_by(store, whole, query)
+    newest, (kpis,) = store.newest, kpis_by(store, [whole], query)
     return Report(
         since=whole.start,
         until=whole.end,
@@ -87,24 +87,26 @@ def report(store: RollupStore, query: Query, now: datetime, zone: ZoneInfo) -> R
 def _rows(store: RollupStore, query: Query, whole: Window, zone: ZoneInfo) -> Iterable[Row]:
     match query.by:
         case "hour" | "day" | "week" | "month" as bucket:
-            for part in calendar(whole, bucket, zone):
-                kpis = kpis_by(store, part, query).get("", NOTHING)
+            parts = [*calendar(whole, bucket, zone)]
+            for part, kpis in zip(parts, kpis_by(store, parts, query), strict=True):
                 label = part.start.astimezone(zone).isoformat(timespec="minutes")
-                yield Row(label=label, since=part.start, until=part.end, kpis=kpis)
+                of_all = kpis.get("", NOTHING)
+                yield Row(label=label, since=part.start, until=part.end, kpis=of_all)
         case "group" | "route" | "model" | "purpose" as by:
-            for label, kpis in kpis_by(store, whole, query, by).items():
-                yield Row(label=label, since=whole.start, until=whole.end, kpis=kpis)
+            (found,) = kpis_by(store, [whole], query, by)
+            for label, of_label in found.items():
+                yield Row(label=label, since=whole.start, until=whole.end, kpis=of_label)
 
 
 def kpis_by(
     store: RollupStore,
-    part: Window,
+    parts: Sequence[Window],
     query: Query,
     by: Label | None = None,
     most: int = MOST_LABELS,
-) -> dict[str, Kpis]:
-    """Make the KPIs of each value of a label, the largest first; the label of all is "". Nothing
-    is there where nothing was.
+) -> list[dict[str, Kpis]]:
+    """Make the KPIs of each value of a label, the largest first, in each part; the label of all is
+    "". Nothing is there where nothing was.
     """
     where: dict[str, str] = {}
     if query.group is not None:
@@ -116,13 +118,18 @@ def kpis_by(
         of_target = evolve(of_target, where={**where, "target": query.model})
         of_model = evolve(of_model, where={**where, "model": query.model})
     # A turn is for no one purpose.
-    turns = store.turns(part, of_target) if by != "purpose" else {}
-    calls = store.calls(part, of_model)
-    spent = calls if of_target == of_model else store.calls(part, of_target)
-    return _joined(turns, _of(calls), _of(spent, "turn"), _of(calls, "job"), most)
+    turns: list[TurnsBy] = [{} for _ in parts]
+    if by != "purpose":
+        turns = store.turns(parts, of_target)
+    calls = store.calls(parts, of_model)
+    spent = calls if of_target == of_model else store.calls(parts, of_target)
+    return [
+        _joined(turned, _of(called), _of(paid, "turn"), _of(called, "job"), most)
+        for turned, called, paid in zip(turns, calls, spent, strict=True)
+    ]
 
 
-def _of(calls: Mapping[tuple[str, str], CallSums], owner: str | None = None) -> dict[str, CallSums]:
+def _of(calls: CallsBy, owner: str | None = None) -> dict[str, CallSums]:
     found: dict[str, CallSums] = defaultdict(CallSums)
     for (label, owned_by), sums in calls.items():
         if owner in (None, owned_by):

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 from attrs import define, field
@@ -60,20 +61,25 @@ CREATE TABLE calls (
 """
 
 _TURNS = """
-SELECT scope, result, sum(turns), sum(tool_turns), sum(tool_calls), sum(tool_failures)
-FROM turns WHERE view = :view AND span = :span AND {} GROUP BY 1, 2
+SELECT asked.value ->> 1, scope, result,
+    sum(turns), sum(tool_turns), sum(tool_calls), sum(tool_failures)
+FROM json_each(:buckets) AS asked CROSS JOIN turns
+WHERE view = :view AND span = :span AND bucket = asked.value ->> 0 {} GROUP BY 1, 2, 3
 """
 _CALLS = """
-SELECT scope, estimated, sum(calls), sum(failed), sum(input_tokens), sum(cached_tokens),
-    sum(output_tokens), sum(reasoning_tokens), sum(unpriced_tokens), sum(cost_pico)
-FROM calls WHERE view = :view AND span = :span AND {} GROUP BY 1, 2
+SELECT asked.value ->> 1, scope, estimated,
+    sum(calls), sum(failed), sum(input_tokens), sum(cached_tokens), sum(output_tokens),
+    sum(reasoning_tokens), sum(unpriced_tokens), sum(cost_pico)
+FROM json_each(:buckets) AS asked CROSS JOIN calls
+WHERE view = :view AND span = :span AND bucket = asked.value ->> 0 {} GROUP BY 1, 2, 3
 """
-_ALL = "bucket >= :since AND bucket < :until"
 # By the key of each row that there may be: to pass over those of others takes far longer.
-_SOME = (
-    "bucket IN (SELECT value FROM json_each(:buckets)) "
-    "AND scope IN (SELECT value FROM json_each(:scopes))"
-)
+_FITTING = "AND scope IN (SELECT value FROM json_each(:scopes))"
+
+TurnsBy: TypeAlias = "dict[str, dict[int, TurnSums]]"
+"""The label that turns are shown by, to their result, to their sums."""
+CallsBy: TypeAlias = "dict[tuple[str, str], CallSums]"
+"""Label and owner, to the sums of attempts."""
 
 
 @define(eq=False)
@@ -155,43 +161,38 @@ class RollupStore:
         finally:
             self._connection.execute("ROLLBACK")
 
-    def turns(self, part: Window, cut: Cut) -> dict[str, dict[int, TurnSums]]:
-        """Add up turns: the label that they are shown by, to result, to sums."""
-        found: dict[str, dict[int, TurnSums]] = defaultdict(lambda: defaultdict(TurnSums))
-        for scope, result, *row in self._read(_TURNS, part, cut, TURN_VIEWS):
-            found[cut.label(self._named(scope))][result].add(*row)
+    def turns(self, parts: Sequence[Window], cut: Cut) -> list[TurnsBy]:
+        """Add up the turns of each part."""
+        found: list[TurnsBy] = [defaultdict(lambda: defaultdict(TurnSums)) for _ in parts]
+        for part, scope, result, *row in self._read(_TURNS, parts, cut, TURN_VIEWS):
+            found[part][cut.label(self._named(scope))][result].add(*row)
         return found
 
-    def calls(self, part: Window, cut: Cut) -> dict[tuple[str, str], CallSums]:
-        """Add up attempts: label and owner to sums."""
-        found: dict[tuple[str, str], CallSums] = defaultdict(CallSums)
-        for number, estimated, *row in self._read(_CALLS, part, cut, CALL_VIEWS):
+    def calls(self, parts: Sequence[Window], cut: Cut) -> list[CallsBy]:
+        """Add up the attempts of each part."""
+        found: list[CallsBy] = [defaultdict(CallSums) for _ in parts]
+        for part, number, estimated, *row in self._read(_CALLS, parts, cut, CALL_VIEWS):
             scope, tokens = self._named(number), row[2] + row[4] if estimated else 0
-            found[cut.label(scope), scope.owner].add(*[*row, tokens])
+            found[part][cut.label(scope), scope.owner].add(*[*row, tokens])
         return found
 
     def _read(
-        self, query: str, part: Window, cut: Cut, views: Sequence[View]
+        self, query: str, parts: Sequence[Window], cut: Cut, views: Sequence[View]
     ) -> Iterator[tuple[int, ...]]:
         view = cut.view(views)
-        found = _SOME if cut.where else _ALL
-        values: dict[str, object] = {"view": view.number}
-        if cut.where:
-            values["scopes"] = self._fitting(view, cut)
-        for piece in pieces(part.since, part.until):
-            values |= {"span": piece.span, "since": piece.since, "until": piece.until}
-            if cut.where:
-                values["buckets"] = _json([*range(piece.since, piece.until, piece.span)])
-            yield from self._connection.execute(query.format(found), values)
+        query = query.format(_FITTING if cut.where else "")
+        values = {"view": view.number, "scopes": self._fitting(view, cut) if cut.where else "[]"}
+        for span, buckets in _buckets(parts).items():
+            given = {**values, "span": span, "buckets": msgspec.json.encode(buckets).decode()}
+            yield from self._connection.execute(query, given)
 
     def _fitting(self, view: View, cut: Cut) -> str:
         """List the numbers of the scopes that fit, as this view has them."""
         self._learn()
         key = (view.number, *sorted(cut.where.items()))
         if key not in self._fits:
-            self._fits[key] = _json(
-                [n for n, scope in self._names.items() if cut.fits(scope) and view.sees(scope)]
-            )
+            fits = [n for n, scope in self._names.items() if cut.fits(scope) and view.sees(scope)]
+            self._fits[key] = msgspec.json.encode(fits).decode()
         return self._fits[key]
 
     def _named(self, number: int) -> Scope:
@@ -233,5 +234,10 @@ class RollupStore:
         self._connection.execute("COMMIT")
 
 
-def _json(numbers: Sequence[int]) -> str:
-    return msgspec.json.encode(numbers).decode()
+def _buckets(parts: Sequence[Window]) -> dict[int, list[tuple[int, int]]]:
+    """List the buckets of each span that the parts are made of, each with its part's number."""
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for number, part in enumerate(parts):
+        for piece in pieces(part.since, part.until):
+            found[piece.span] += [(b, number) for b in range(piece.since, piece.until, piece.span)]
+    return found
