@@ -135,12 +135,12 @@ def fill_records(path: Path, turns: int, per_day: int, first_minute: int) -> Non
     }
     chosen = ", ".join(made.get(name, name) for name in columns)
     names = ", ".join(columns)
+    connection.execute("CREATE TEMP TABLE there AS SELECT * FROM interactions")
     connection.execute("BEGIN")
     for start in range(0, turns, LINES):
         connection.execute(
             f"INSERT INTO interactions ({names}) SELECT {chosen} FROM "
-            f"(SELECT *, row_number() OVER () - 1 + {start} AS n FROM interactions "
-            f"WHERE id NOT LIKE 't%' LIMIT {LINES})"
+            f"(SELECT *, rowid - 1 + {start} AS n FROM there)"
         )
     connection.execute("COMMIT")
     connection.close()

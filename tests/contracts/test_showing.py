@@ -10,7 +10,18 @@ from attrs import evolve, frozen
 from coe_core import Alert, Principal, Sample, hookimpl
 from coe_core.cli import LazyCommand
 from coe_core.http import HttpResponse, HttpRoute, json_response
-from coe_core.panel import Action, Series, Stat, Story, Table
+from coe_core.panel import (
+    Action,
+    Choice,
+    Field,
+    Link,
+    Note,
+    Series,
+    Stat,
+    Story,
+    Table,
+    Toggle,
+)
 from coe_core.scaffold.kinds.alert_rule import ExampleAlertRule
 from coe_core.scaffold.kinds.alert_sink import ExampleAlertSink
 from coe_core.scaffold.kinds.cli_command import example
@@ -235,7 +246,15 @@ def test_panel() -> None:
         bug(shows, "order of time", show=gives([unordered]))
         naive = Series(label="a", unit="s", points=((NOW.replace(tzinfo=None), 1.0),))
         bug(shows, "without a zone", show=gives([naive]))
-        bug(shows, "there are Stat", show=gives(["<table>"]))
+        bug(shows, "coe_core.panel has", show=gives(["<table>"]))
+        english = Note(text={"en": "Nothing yet"})
+        bug(shows, "lacks ko", show=gives([english]))
+        nowhere = Table(columns=("a",), rows=((Link(text="b"),),))
+        bug(shows, "leads to 0 places", show=gives([nowhere]))
+        bug(shows, "has no option 1", show=gives([Choice(label="a", options=(), chosen=1)]))
+        bug(shows, "no name for the query", show=gives([Field(label="a", name="")]))
+        secret = Toggle(label="a", key="keys/1", on=True, role="operator")
+        bug(shows, "see coe_core.toggle", show=gives([secret]))
         bug(shows, "begins with /", show=gives([Action(label="a", path="b", role="operator")]))
         bug(shows, "use attrs.evolve", show=meddle)
         bug("test_offers_only_what_one_may", "principal.may(role)", show=everything_to_all)

@@ -13,6 +13,7 @@ from attrs import evolve
 from coe_kpi.book import Book
 from coe_kpi.command import kpi_command
 from coe_kpi.exposition import ROUTE, written
+from coe_kpi.panel import KpiPanel
 from coe_kpi.plugin import KpiPlugin
 from coe_kpi.route import kpi_route
 from hypothesis import given
@@ -28,10 +29,11 @@ from coe_core.testing import (
     CliCommandContract,
     HttpRouteContract,
     MonitorContract,
+    PanelContract,
     PluginContract,
     scripted_application,
 )
-from coe_core.testing.clock import EPOCH
+from coe_core.testing.clock import EPOCH, ManualClock
 
 from .traffic import GROUPS, Paged, Traffic
 
@@ -72,6 +74,14 @@ class TestMonitor(WithBook, MonitorContract):
             await book.close()  # the suite opens it
             yield book
             await book.open()
+
+
+class TestPanel(WithBook, PanelContract):
+    async def make(self) -> AsyncIterator[KpiPanel]:
+        reader = Paged(100)
+        reader.log = Traffic(Random(1)).records(40)
+        async with self.open_book(reader) as book:
+            yield KpiPanel(book, reader, ManualClock())
 
 
 class TestKpiRoute(WithBook, HttpRouteContract):

@@ -2,12 +2,18 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from coe_kpi.fact import Scope, TurnFact
-from coe_kpi.store import RollupStore
+from coe_kpi.fold import SUCCESS
+from coe_kpi.store import RollupStore, Sought
 from coe_kpi.view import Cut
 from coe_kpi.window import Window
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 ANOTHER_PROCESS = """
 import sys
@@ -55,3 +61,47 @@ def groups(store: RollupStore) -> dict[str, int]:
     with store.snapshot():
         (found,) = store.turns([Window(0, 9)], Cut(by="group"))
     return {group: sum(sums.turns for sums in some.values()) for group, some in found.items()}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    turns=st.lists(
+        st.tuples(
+            st.one_of(st.integers(0, 200), st.integers(0, 9000)),
+            st.sampled_from(["research", "sales"]),
+            st.sampled_from(["success", "timeout"]),
+            st.integers(0, 1),
+        ),
+        max_size=30,
+    ),
+    ends=st.tuples(st.integers(0, 9000), st.integers(0, 9000)),
+    group=st.sampled_from([None, "research", "nobody"]),
+    with_tools=st.booleans(),
+)
+def test_the_turns_behind_a_number_are_those_that_it_counts(
+    turns: list[Any], ends: tuple[int, int], group: str | None, with_tools: bool
+) -> None:
+    facts = [
+        TurnFact(id=f"{n:03d}", minute=at, scope=Scope(whose, f"r{n}"), result=how, tool_calls=used)
+        for n, (at, whose, how, used) in enumerate(turns)
+    ]
+    part, cut = Window(min(ends), max(ends)), Cut({"group": group} if group else {})
+    with TemporaryDirectory() as folder, closing(RollupStore.open(Path(folder) / "k")) as store:
+        store.add(facts, behind="", cursor="1")
+        sought = Sought(part=part, cut=cut, results=(SUCCESS,), with_tools=with_tools)
+        found = [*store.behind(sought)]
+        (sums,) = store.turns([part], cut)
+    assert [(b.minute, b.id) for b in found] == sorted(
+        (
+            (fact.minute, fact.id)
+            for fact in facts
+            if part.since <= fact.minute < part.until
+            and fact.result == "success"
+            and group in (None, fact.scope.group)
+            and (fact.tool_calls or not with_tools)
+        ),
+        reverse=True,
+    )
+    counted = sums.get("", {}).get(SUCCESS)
+    if counted is not None:
+        assert len(found) == (counted.tool_turns if with_tools else counted.turns)

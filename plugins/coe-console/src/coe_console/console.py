@@ -9,21 +9,22 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Any, Literal
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, urlencode
 from zoneinfo import ZoneInfo
 
 from attrs import define, frozen
 from loguru import logger
 
 from coe_console.chart import Chart
+from coe_console.figure import columns_of_figures, written
 from coe_console.language import Language, preferred, texts
 from coe_core.access import LOCAL, NOBODY, AccessRole, Credentials
 from coe_core.application import Application
-from coe_core.contract import Alert
+from coe_core.contract import Alert, Panel
 from coe_core.error import CoeError, Forbidden, InvalidField, NotFound, Unauthenticated
 from coe_core.http import KEY_COOKIE, HttpRequest, HttpResponse, HttpRoute
 from coe_core.identity import TurnId
-from coe_core.panel import PanelItem
+from coe_core.panel import Link, PanelItem, Text, Toggle
 from coe_core.record import Interaction
 from coe_core.service import Clock, RecordReader
 from coe_core.toggle import component_toggle, plugin_toggle, switch
@@ -38,8 +39,8 @@ UNAUTHORIZED = 401
 
 HEADERS: Mapping[str, str] = {
     "content-security-policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; "
+        "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "cache-control": "no-store",
     "referrer-policy": "same-origin",
@@ -75,6 +76,24 @@ class Visit:
         """Show a time in the console's zone."""
         return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S")
 
+    def say(self, text: Text | datetime) -> str:
+        """Say what a panel says."""
+        if isinstance(text, datetime):
+            return self.time(text)
+        if isinstance(text, str):
+            return text
+        return text.get(self.language) or text.get("en", "")
+
+    def place(self, panel: str, query: Mapping[str, str]) -> str:
+        """Tell where a panel is, asked that."""
+        return f"{HOME}/panels/{quote(panel, safe='')}{'?' * bool(query)}{urlencode(query)}"
+
+    def href(self, link: Link, panel: str) -> str:
+        """Tell where a link of a panel leads."""
+        if link.turn is not None:
+            return f"{HOME}/turns/{quote(link.turn, safe='')}"
+        return self.place(panel, link.query or {})
+
     def form(self) -> Mapping[str, str]:
         """Return the fields of the form that was sent."""
         fields = parse_qs(self.request.body.decode("utf-8", "replace"))
@@ -91,6 +110,9 @@ class Visit:
                 principal=self.request.principal,
                 signed_in=self.request.principal not in (LOCAL, NOBODY),
                 chart=Chart.of,
+                small=Chart.small,
+                written=written,
+                figures=columns_of_figures,
                 **values,
             )
         )
@@ -115,18 +137,15 @@ class Console:
             self._route("GET", "", overview, "viewer", "What there is to see"),
             self._route("GET", "/turns", turns, "viewer", "The latest turns"),
             self._route("GET", "/turns/{turn_id}", story, "viewer", "What happened in a turn"),
+            self._route("GET", "/panels/{name}", panel_alone, "viewer", "A panel, asked something"),
+            self._route("GET", "/live", live, "viewer", "The latest turns, for an open page"),
             self._route("GET", "/plugins", plugins, "viewer", "Plugins and their problems"),
             self._route("POST", "/switch", switch_over, "operator", "Switch on or off"),
+            self._route("POST", "/toggle", toggle, "operator", "Switch what a panel offers"),
             self._route("POST", "/sign-in", sign_in, None, "Sign in with a key"),
             self._route("POST", "/sign-out", sign_out, None, "Sign out"),
-            HttpRoute(
-                method="GET",
-                path=f"{HOME}/style.css",
-                handler=style,
-                role=None,
-                page=True,
-                summary="The pages' look",
-            ),
+            _file("style.css", "style.css", "text/css; charset=utf-8", "The pages' look"),
+            _file("htmx.js", "vendored/htmx.min.js", "text/javascript; charset=utf-8", "htmx"),
         ]
 
     def _route(
@@ -167,21 +186,40 @@ def _check_role(visit: Visit, role: AccessRole) -> None:
 async def overview(visit: Visit) -> HttpResponse:
     """Show the panels of all plugins, what alarms, and what is wrong with plugins."""
     application = visit.request.application
-    shown = await asyncio.gather(*(_show(visit, panel) for panel in application.panels))
+    shown = await asyncio.gather(*(_show(visit, panel, {}) for panel in application.panels))
     return visit.render(
         "overview.html",
         panels=shown,
         alerts=await _alerts(visit),
         problems=application.problems,
         turns=await _latest(visit, 10),
+        paused="paused" in visit.request.query,
     )
 
 
-async def _show(visit: Visit, panel: Any) -> ShownPanel:
-    titles = panel.title
-    title = titles.get(visit.language) or titles.get("en") or panel.name
+async def panel_alone(visit: Visit) -> HttpResponse:
+    """Show one panel, asked what the query says."""
+    panel = _panel(visit, visit.request.path_params["name"])
+    shown = await _show(visit, panel, visit.request.query)
+    return visit.render("panel.html", panel=shown)
+
+
+def _panel(visit: Visit, name: str) -> Panel:
+    for panel in visit.request.application.panels:
+        if panel.name == name:
+            return panel
+    raise NotFound(visit.text("There is no such panel."))
+
+
+async def live(visit: Visit) -> HttpResponse:
+    """Show the latest turns alone: a page that is open asks for them again and again."""
+    return visit.render("live.html", turns=await _latest(visit, 10))
+
+
+async def _show(visit: Visit, panel: Panel, query: Mapping[str, str]) -> ShownPanel:
+    title = visit.say(panel.title) or panel.name
     try:
-        items = await panel.show(visit.request.principal, visit.request.query)
+        items = await panel.show(visit.request.principal, query)
     except Exception as error:
         logger.bind(panel=panel.name).opt(exception=error).error("a panel raised")
         return ShownPanel(name=panel.name, title=title, failed=True)
@@ -245,6 +283,23 @@ async def switch_over(visit: Visit) -> HttpResponse:
     return _go(f"{HOME}/plugins")
 
 
+async def toggle(visit: Visit) -> HttpResponse:
+    """Switch what a panel offers the visitor to switch, and nothing else."""
+    form = visit.form()
+    panel = _panel(visit, form.get("panel", ""))
+    offered = await panel.show(visit.request.principal, {})
+    keys = [item.key for item in offered if isinstance(item, Toggle) and _may(visit, item)]
+    if form.get("key") not in keys or form.get("on") not in ("yes", "no"):
+        raise InvalidField(visit.text("There is no such switch."))
+    actor = visit.request.principal.key_id or "console"
+    await switch(visit.request.application, form["key"], form["on"] == "yes", actor=actor)
+    return _go(HOME)
+
+
+def _may(visit: Visit, item: Toggle) -> bool:
+    return visit.request.principal.may(item.role)
+
+
 async def sign_in(visit: Visit) -> HttpResponse:
     """Take a good key into the browser's cookie."""
     key = visit.form().get("key", "").strip()
@@ -275,10 +330,16 @@ def _go(path: str, *, cookie: str | None = None) -> HttpResponse:
     return HttpResponse(status=SEE_OTHER, headers=headers)
 
 
-async def style(_: HttpRequest) -> HttpResponse:
-    """Answer with the style sheet."""
-    css = (files("coe_console") / "style.css").read_bytes()
-    return HttpResponse(body=css, content_type="text/css; charset=utf-8", headers=HEADERS)
+def _file(name: str, place: str, content_type: str, summary: str) -> HttpRoute:
+    """Make the route of a file that the pages load."""
+
+    async def show(_: HttpRequest) -> HttpResponse:
+        content = (files("coe_console") / place).read_bytes()
+        headers = {**HEADERS, "cache-control": "no-cache"}
+        return HttpResponse(body=content, content_type=content_type, headers=headers)
+
+    path = f"{HOME}/{name}"
+    return HttpRoute(method="GET", path=path, handler=show, role=None, page=True, summary=summary)
 
 
 @functools.cache

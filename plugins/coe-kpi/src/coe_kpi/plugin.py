@@ -11,7 +11,7 @@ import click
 from attrs import define, field
 
 from coe_core.cli import lazy_command
-from coe_core.contract import AlertRule, AlertSink, Job, Monitor
+from coe_core.contract import AlertRule, AlertSink, Job, Monitor, Panel
 from coe_core.hookspec import hookimpl
 from coe_core.http import HttpRoute
 from coe_core.service import Clock, Deployment, RecordReader, StateStore
@@ -39,6 +39,12 @@ class KpiPlugin:
 
         book = self._shared_book(ctx)
         return [kpi_route(book, ZoneInfo(self.settings.zone)), ROUTE]
+
+    @hookimpl
+    def coe_panels(self, ctx: Context) -> Sequence[Panel]:
+        from coe_kpi.panel import KpiPanel
+
+        return [KpiPanel(self._shared_book(ctx), ctx.need(RecordReader), ctx.need(Clock))]
 
     @hookimpl
     def coe_alert_sinks(self, ctx: Context) -> Sequence[AlertSink]:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
-from attrs import define, field
+from attrs import define, field, frozen
 
-from coe_kpi.fact import Fact, Scope
+from coe_kpi.fact import RESULTS, Fact, Result, Scope
 from coe_kpi.fold import Fold
-from coe_kpi.span import pieces
+from coe_kpi.span import MINUTE, SPANS, Piece, pieces
 from coe_kpi.sums import CallSums, TurnSums
 from coe_kpi.view import CALL_VIEWS, TURN_VIEWS, Cut, View
 from coe_kpi.window import Window
@@ -76,10 +76,45 @@ WHERE view = :view AND span = :span AND bucket = asked.value ->> 0 {} GROUP BY 1
 # By the key of each row that there may be: to pass over those of others takes far longer.
 _FITTING = "AND scope IN (SELECT value FROM json_each(:scopes))"
 
+_BUCKETS = """
+SELECT DISTINCT bucket FROM turns
+WHERE view = :view AND span = :span AND bucket >= :since AND bucket < :until
+    AND scope IN (SELECT value FROM json_each(:scopes))
+    AND result IN (SELECT value FROM json_each(:results))
+    AND turns > 0 AND (tool_turns > 0 OR NOT :with_tools)
+ORDER BY bucket DESC
+"""
+_BEHIND = """
+SELECT id, result FROM facts INDEXED BY facts_minute
+WHERE minute = :minute AND scope IN (SELECT value FROM json_each(:scopes))
+    AND result IN (SELECT value FROM json_each(:results))
+    AND (tool_calls > 0 OR NOT :with_tools) AND result >= 0
+ORDER BY id DESC
+"""
+
 TurnsBy: TypeAlias = "dict[str, dict[int, TurnSums]]"
 """The label that turns are shown by, to their result, to their sums."""
 CallsBy: TypeAlias = "dict[tuple[str, str], CallSums]"
 """Label and owner, to the sums of attempts."""
+
+
+@frozen(kw_only=True)
+class Sought:
+    """Turns that are asked for: those of a part, that fit, with one of the results."""
+
+    part: Window
+    cut: Cut
+    results: tuple[int, ...]
+    with_tools: bool = False
+
+
+@frozen
+class Behind:
+    """A turn that is behind a number."""
+
+    id: str
+    minute: int
+    result: Result
 
 
 @define(eq=False)
@@ -175,6 +210,31 @@ class RollupStore:
             scope, tokens = self._named(number), row[2] + row[4] if estimated else 0
             found[part][cut.label(scope), scope.owner].add(*[*row, tokens])
         return found
+
+    def behind(self, sought: Sought) -> Iterator[Behind]:
+        """Yield turns, the newest first. The sums lead to the minutes in which there are some."""
+        view = TURN_VIEWS[-1]
+        values = {
+            "results": msgspec.json.encode(sought.results).decode(),
+            "with_tools": sought.with_tools,
+            "scopes": self._fitting(view, sought.cut),
+            "view": view.number,
+        }
+        for piece in reversed([*pieces(sought.part.since, sought.part.until)]):
+            for minute in self._minutes(piece, values):
+                given = {**values, "minute": minute}
+                for id_, result in self._connection.execute(_BEHIND, given):
+                    yield Behind(id_, minute, RESULTS[result])
+
+    def _minutes(self, piece: Piece, values: Mapping[str, object]) -> Iterator[int]:
+        """Yield the minutes in which there are some: of the days that have some, the hours."""
+        given = {**values, "span": piece.span, "since": piece.since, "until": piece.until}
+        for (bucket,) in self._connection.execute(_BUCKETS, given):
+            if piece.span == MINUTE:
+                yield bucket
+            else:
+                finer = SPANS[SPANS.index(piece.span) - 1]
+                yield from self._minutes(Piece(finer, bucket, bucket + piece.span), values)
 
     def _read(
         self, query: str, parts: Sequence[Window], cut: Cut, views: Sequence[View]
