@@ -1,5 +1,6 @@
 """The console's pages, asked as a server asks them, in an application of real parts."""
 
+import gzip
 import re
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -22,7 +23,19 @@ from coe_core.application import Application
 from coe_core.contract import Alert
 from coe_core.engine import run
 from coe_core.http import HttpRequest, HttpResponse, HttpRoute
-from coe_core.panel import Action, Series, Stat, Story, Table
+from coe_core.identity import TurnId
+from coe_core.panel import (
+    Action,
+    Choice,
+    Field,
+    Link,
+    Note,
+    Series,
+    Stat,
+    Story,
+    Table,
+    Toggle,
+)
 from coe_core.request import ChatRequest
 from coe_core.service import StateStore
 from coe_core.testing import HttpRouteContract
@@ -43,11 +56,26 @@ class Wall:
     async def show(self, principal: Principal, query: Any) -> Sequence[Any]:
         at = datetime(2026, 11, 22, tzinfo=UTC)
         return [
-            Stat(label="Rate", value="98 %", low="96 %", high="99 %", before="97 %"),
+            Choice(
+                label="Window",
+                options=(Link(text={"en": "hour", "ko": "시간"}, query={"window": "1h&x"}),),
+                chosen=0,
+            ),
+            Stat(
+                label="Rate", value="98 %", low="96 %", high="99 %", before="97 %", change="better"
+            ),
             Stat(label="Calls", value=HURT),
             Series(label="Load", unit="1/s", points=((at, 1.0), (at, None), (at, 3.0))),
             Table(columns=("a", "b"), rows=((HURT, "2"),)),
+            Table(
+                columns=("turn", "figure"),
+                rows=((Link(text=at, turn=TurnId("t/1")), "1,234"),),
+                caption="Turns",
+            ),
             Story(steps=(("first", "this"), ("then", "that"))),
+            Note(text=f"asked {query.get('q', 'nothing')}"),
+            Field(label="Ask", name="q"),
+            Toggle(label="Resort", key="params/resort", on=False, role="admin"),
             Action(label="Reset", path="/console/reset", role="operator"),
         ]
 
@@ -108,7 +136,7 @@ async def get(
     request = HttpRequest(
         method=method,
         path=path,
-        path_params={"turn_id": place},
+        path_params={"turn_id": place, "name": place},
         principal=principal,
         application=application,
         request_id="req_1",
@@ -140,11 +168,63 @@ async def test_every_kind_of_item_is_shown_and_no_text_is_taken_for_html(compose
         await said(application)
         page = html(await get(application, "/console"))
     assert HURT not in page
-    for seen in ("98 %", "96 % – 99 %", "<polyline", "this", "/console/reset", "Wall"):
-        assert seen in page
+    for seen in (
+        *("98 %", "96 % – 99 %", "better", "<polyline", "this", "/console/reset", "Wall"),
+        'href="/console/panels/wall?window=1h%26x" aria-current="true">hour<',
+        'href="/console/turns/t%2F1">2026-11-22 09:00:00<',
+        '<td class="number">1,234</td>',
+        '<label for="wall-q">Ask</label>',
+    ):
+        assert seen in page, seen
     assert page.count("&lt;script&gt;") == 3
     assert "This panel failed" in page
     assert page.index("burning") < page.index("Wall")
+
+
+async def test_a_panel_alone_is_asked_what_the_address_says(composed: Any) -> None:
+    async with composed as application:
+        asked = {"place": "wall", "query": {"q": "why"}}
+        page = html(await get(application, "/console/panels/{name}", **asked))
+        missing = await get(application, "/console/panels/{name}", place="none")
+    assert "<h1>Wall</h1>" in page
+    assert "asked why" in page
+    assert missing.status == 404
+
+
+async def test_a_switch_of_a_panel_is_for_those_whom_it_is_offered_to(composed: Any) -> None:
+    async with composed as application:
+        store = application.need(StateStore)
+
+        async def post(role: Any, body: bytes) -> int:
+            form = {"method": "POST", "body": body}
+            return (await get(application, "/console/toggle", member(role), **form)).status
+
+        good = b"panel=wall&key=params/resort&on=yes"
+        assert await post("viewer", good) == 403
+        assert await post("operator", good) == 400
+        assert "Resort" not in html(await get(application, "/console", member("operator")))
+        assert "Resort" in html(await get(application, "/console", member("admin")))
+        assert await post("admin", good.replace(b"params/resort", b"params/other")) == 400
+        assert await post("admin", good.replace(b"wall", b"none")) == 404
+        assert not await store.list("params/")
+        assert await post("admin", good) == 303
+        assert (await store.get("params/resort")).value is True
+
+
+async def test_what_a_page_loads_is_small_comes_from_here_and_may_run(composed: Any) -> None:
+    async with composed as application:
+        await said(application)
+        page = await get(application, "/console")
+        live = await get(application, "/console/live")
+        loaded = [await get(application, f"/console/{name}") for name in ("style.css", "htmx.js")]
+    bodies = [answer.body for answer in (page, *loaded) if isinstance(answer.body, bytes)]
+    assert sum(len(gzip.compress(body)) for body in bodies) < 60_000
+    assert not re.search(r"""(?:src|href|action)=["']?(?:https?:)?//""", html(page))
+    assert not re.search(r"<script>|<style|\son\w+=|style=", html(page))
+    assert 'hx-get="/console/live"' in html(page)
+    assert "<html" not in html(live)
+    assert "<table" in html(live)
+    assert "script-src 'self'" in page.headers["content-security-policy"]
 
 
 async def test_a_turn_is_told_to_its_own_group_alone(composed: Any) -> None:

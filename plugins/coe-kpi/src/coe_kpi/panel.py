@@ -19,7 +19,7 @@ from coe_core.service import Clock, RecordReader
 from coe_kpi import word
 from coe_kpi.book import Book
 from coe_kpi.fact import RESULTS, Result
-from coe_kpi.kpi import Kpis
+from coe_kpi.kpi import Kpis, RoutingSuccessRate, ToolCallRatio
 from coe_kpi.look import EVERY, TOOLS, WINDOWS, Look, trend
 from coe_kpi.report import NOTHING, OTHER, kpis_by
 from coe_kpi.store import Behind, RollupStore, Sought
@@ -165,8 +165,11 @@ def _ways_back(look: Look) -> Choice:
 
 
 def _stat(name: str, look: Look, now: Kpis, before: Kpis, line: Sequence[Kpis]) -> Stat:
-    share = {"routing": now.routing_success_rate, "tools": now.tool_call_ratio}.get(name)
-    low, high = (share.low, share.high) if share is not None else (None, None)
+    shares: Mapping[str, RoutingSuccessRate | ToolCallRatio] = {
+        "routing": now.routing_success_rate,
+        "tools": now.tool_call_ratio,
+    }
+    low, high = (shares[name].low, shares[name].high) if name in shares else (None, None)
     return Stat(
         label=word.FIGURES[name],
         value=_shown(name, now),
