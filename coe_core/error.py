@@ -163,6 +163,15 @@ class BudgetExceeded(CoeError):
     type = "insufficient_quota"
 
 
+class Overloaded(CoeError):
+    """The server has more turns to run than it can, and as many wait already as may."""
+
+    code = "server_overloaded"
+    status = 429
+    type = "rate_limit_error"
+    retryable = True
+
+
 class Unavailable(CoeError):
     """The server cannot take this turn now: it drains, or cannot write its record."""
 

@@ -137,6 +137,10 @@ class HttpRoute:
     response: type[Any] | None = None
     streams: bool = False
     """Whether the response may also be `text/event-stream`."""
+    turns: bool = False
+    """Whether it runs turns: while the server has more of them than it can run, such a request
+    waits, fairly between groups, or is refused with `Overloaded`.
+    """
     query: type[Any] | None = None
     """An attrs class of the query parameters that the route reads."""
     headers: type[Any] | None = None

@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl
 from attrs import define, field
 from loguru import logger
 
-from coe_core.access import Credentials
+from coe_core.access import Credentials, Principal
 from coe_core.application import Application
 from coe_core.error import BodyTooLarge, CoeError, InvalidRequest, SlowRequest
-from coe_core.http import Handler, HttpRequest, HttpResponse
+from coe_core.http import HttpRequest, HttpResponse, HttpRoute
 from coe_core.identity import chance
 from coe_server.admission import CREDENTIAL_HEADERS, admit
 from coe_server.wire import COMMENT, SSE, error_body, error_response, event
@@ -96,35 +96,43 @@ class Exchange:
         self._unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         self.gateway.check_open(path)
         async with self.gateway.lease() as application:
-            request, handler = await self._request(application, path, headers)
-            self._watcher = asyncio.create_task(self._watch())
-            await self._respond(await handler(request))
+            match = self.gateway.routes(application).match(self.scope["method"], path)
+            principal = await self._principal(application, match.route, headers)
+            # Before the body is read: what waits at the gate takes no memory.
+            async with self.gateway.passing(match.route, principal.group):
+                request = await self._request(application, principal, match.params, headers)
+                self._watcher = asyncio.create_task(self._watch())
+                await self._respond(await match.route.handler(request))
 
-    async def _request(
-        self, application: Application, path: str, headers: Mapping[str, str]
-    ) -> tuple[HttpRequest, Handler]:
-        settings = self.gateway.settings
-        method = self.scope["method"]
-        match = self.gateway.routes(application).match(method, path)
+    async def _principal(
+        self, application: Application, route: HttpRoute, headers: Mapping[str, str]
+    ) -> Principal:
         client = self.scope["client"]
         credentials = Credentials(
             token=_bearer(headers), headers=headers, client_host=client and client[0]
         )
-        principal = await admit(application, credentials, match.route, settings.allowed_hosts)
+        return await admit(application, credentials, route, self.gateway.settings.allowed_hosts)
+
+    async def _request(
+        self,
+        application: Application,
+        principal: Principal,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+    ) -> HttpRequest:
         query = self.scope["query_string"]
-        request = HttpRequest(
-            method=method,
+        return HttpRequest(
+            method=self.scope["method"],
             path=self.scope["path"],
-            path_params=match.params,
+            path_params=params,
             query=dict(parse_qsl(query.decode("latin-1"))) if query else {},
             headers={n: text for n, text in headers.items() if n not in CREDENTIAL_HEADERS},
             body=await self._body(headers) if self._unread else b"",
             principal=principal,
             application=application,
             request_id=self.request_id,
-            items_limit=settings.body_items_limit,
+            items_limit=self.gateway.settings.body_items_limit,
         )
-        return request, match.route.handler
 
     async def _body(self, headers: Mapping[str, str]) -> bytes:
         limit = self.gateway.settings.body_limit_bytes

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeAlias
 
 from attrs import define, field
 
 from coe_core.application import Application
 from coe_core.error import Unavailable
+from coe_core.http import HttpRoute
 from coe_server.dispatch import RouteTable
 from coe_server.exchange import Exchange
+from coe_server.gate import Gate
 from coe_server.settings import Settings
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -33,6 +35,7 @@ class Gateway:
     _running: set[Exchange] = field(factory=set, init=False)
     _application: Application | None = field(default=None, init=False)
     _routes: RouteTable = field(factory=RouteTable, init=False)
+    _gate: Gate | None = field(default=None, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, as ASGI 3 has it."""
@@ -64,5 +67,13 @@ class Gateway:
         """Return the routes of an application, compiled once."""
         if application is not self._application:
             self._routes = RouteTable.of(application.http_routes)
+            self._gate = next((m for m in application.monitors if isinstance(m, Gate)), None)
             self._application = application
         return self._routes
+
+    def passing(self, route: HttpRoute, group: str) -> AbstractAsyncContextManager[None]:
+        """Let a request of a group in, of a route that was just found: where it runs turns,
+        through the gate. Raises `Overloaded`.
+        """
+        gate = self._gate if route.turns else None
+        return nullcontext() if gate is None else gate.passing(group)

@@ -10,7 +10,7 @@ from attrs import frozen
 from coe_core import hookimpl
 from coe_core.cli import lazy_command
 from coe_core.compose import Context
-from coe_core.contract import Check
+from coe_core.contract import Check, Monitor
 from coe_core.http import HttpRoute
 from coe_server.settings import Settings
 
@@ -35,6 +35,12 @@ class ServerPlugin:
             return serve_command(self.settings)
 
         return [serve]
+
+    @hookimpl
+    def coe_monitors(self, ctx: Context) -> Sequence[Monitor]:
+        from coe_server.gate import Gate
+
+        return [Gate(self.settings)]
 
     @hookimpl
     def coe_checks(self, ctx: Context) -> Sequence[Check]:

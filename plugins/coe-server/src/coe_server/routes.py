@@ -21,6 +21,7 @@ ROUTES = (
         request=ChatBody,
         response=shape.Completion,
         streams=True,
+        turns=True,
         headers=shape.TurnHeaders,
         response_headers=shape.AnswerHeaders,
     ),
@@ -32,6 +33,7 @@ ROUTES = (
         request=ResponseRequest,
         response=Response,
         streams=True,
+        turns=True,
         headers=shape.TurnHeaders,
         response_headers=shape.AnswerHeaders,
     ),
@@ -49,6 +51,7 @@ ROUTES = (
         summary="Embed texts",
         request=EmbeddingBody,
         response=shape.EmbeddingList,
+        turns=True,
         headers=shape.KeyHeader,
     ),
     HttpRoute(

@@ -28,6 +28,12 @@ class Settings:
     """A connection whose request line and headers take longer is closed with 408."""
     body_timeout_s: float = field(default=60.0, validator=gt(0))
     """A body that takes longer is refused with 408."""
+    turns_limit: int = field(default=2000, validator=ge(1))
+    """How many turns run at once in each worker, at most; fewer while it cannot keep up."""
+    queue_limit: int = field(default=1000, validator=ge(0))
+    """How many more may wait; then the group that has most of them is refused, with 429."""
+    queue_timeout_s: float = field(default=5.0, validator=gt(0))
+    """Who has waited this long is refused, with 429."""
     send_timeout_s: float = field(default=120.0, validator=gt(0))
     """A stream of which the client takes nothing for this long is ended."""
     idle_timeout_s: int = field(default=75, validator=ge(1))
