@@ -293,10 +293,12 @@ def compose(
     data_dir: Path,
     previous: Mapping[str, Part] | None = None,
     operator_params: Mapping[str, Any] | None = None,
+    kinds: Collection[str] = tuple(CONTRACTS),
 ) -> tuple[Application, Mapping[str, Part]]:
     """Compose an application, and return it with its parts, for the next composition.
 
-    Pure: the same input gives an equal result, and nothing is opened.
+    Pure: the same input gives an equal result, and nothing is opened. The plugins are asked for
+    components of these `kinds` alone.
     """
     reused = {
         name: part
@@ -307,7 +309,7 @@ def compose(
         and part.settings in (None, settings)
     }
     while True:
-        work = Composition(settings, installed, engine_services, data_dir, reused)
+        work = Composition(settings, installed, engine_services, data_dir, reused, kinds)
         work.run()
         if not (stale := work.stale()):
             break

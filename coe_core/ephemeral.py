@@ -20,6 +20,8 @@ from coe_core.service import History, Stretch
 KEPT_TURNS = 10_000
 """The oldest turns beyond this are forgotten even while the process lives; so is feedback."""
 
+NOWHERE = Pointer(segment="memory", offset=0, length=0, sha256="")
+
 
 @frozen
 class ClosedJournal:
@@ -66,7 +68,7 @@ class EphemeralRecords:
             self._feedback[record.id] = record
             if len(self._feedback) > KEPT_TURNS:
                 del self._feedback[next(iter(self._feedback))]
-        return Pointer(segment="memory", offset=0, length=0, sha256="")
+        return NOWHERE
 
     def intend(self, intent: Intent) -> None:
         """Keep nothing: an intent matters only after a crash, and after a crash all is gone."""
@@ -74,6 +76,10 @@ class EphemeralRecords:
     async def interaction(self, group: str, turn_id: TurnId) -> Interaction | None:
         """Return a turn of that group."""
         return self._turns.get((group, turn_id))
+
+    async def pointer(self, group: str, turn_id: TurnId) -> Pointer | None:
+        """Tell that it is in memory."""
+        return NOWHERE if (group, turn_id) in self._turns else None
 
     async def interactions(
         self, group: str | None, *, since: datetime | None = None, until: datetime | None = None

@@ -115,7 +115,7 @@ class Host:
             settings=settings,
             installed=installed,
             problems=problems,
-            engine_services=_engine_services(settings, clock, store, leases),
+            engine_services=engine_services(settings, clock, store, leases),
             kept=kept,
         )
         leases.host = host
@@ -323,7 +323,7 @@ def compose_unopened(settings: Settings, data_dir: Path) -> tuple[Application, M
     application, parts = compose(
         toggle.with_toggles(settings, state, installed),
         installed=installed,
-        engine_services=_engine_services(settings, SystemClock(), store, Leases()),
+        engine_services=engine_services(settings, SystemClock(), store, Leases()),
         data_dir=data_dir,
         operator_params=toggle.operator_params(state),
     )
@@ -337,7 +337,7 @@ def unopened_commands(settings: Settings, data_dir: Path) -> PluginCommands:
     commands = compose_commands(
         toggle.with_toggles(settings, _peeked(store), installed),
         installed=installed,
-        engine_services=_engine_services(settings, SystemClock(), store, Leases()),
+        engine_services=engine_services(settings, SystemClock(), store, Leases()),
         data_dir=data_dir,
     )
     return evolve(commands, problems=(*problems, *commands.problems))
@@ -347,9 +347,10 @@ def _peeked(store: SqliteStateStore) -> dict[str, Json]:
     return {key: value for prefix in toggle.PREFIXES for key, value in store.peek(prefix).items()}
 
 
-def _engine_services(
-    settings: Settings, clock: Clock, store: SqliteStateStore, leases: Leases
+def engine_services(
+    settings: Settings, clock: Clock, store: StateStore, leases: service.Deployment
 ) -> dict[type[Any], Any]:
+    """Make the services of the engine; what plugins provide comes before them."""
     caller = ModelCaller(clock)
     records = EphemeralRecords()
     return {

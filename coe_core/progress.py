@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import define, evolve, field
 
@@ -13,10 +13,13 @@ from coe_core.caller import ModelCaller
 from coe_core.codec import canonical, unstructure
 from coe_core.error import CoeError
 from coe_core.event import AttemptEnded, Event
-from coe_core.message import Message
+from coe_core.message import Json, Message
 from coe_core.record import Interaction, ParameterValue, conversation_digest
 from coe_core.service import Clock
 from coe_core.turn import GuardVerdict, Outcome, Passage, Route, ToolRun, Turn
+
+OWN_HEADERS = "x-coe-"
+"""How the names of the headers begin that speak to CoE."""
 
 
 @define
@@ -27,6 +30,8 @@ class Progress:
     clock: Clock
     caller: ModelCaller
     request_sha256: str
+    options: Mapping[str, Json]
+    """What the client asked for beside model and messages."""
     route: Route | None = None
     passages: tuple[Passage, ...] = ()
     prompts: dict[str, str] = field(factory=dict)
@@ -46,8 +51,12 @@ class Progress:
     @classmethod
     def of(cls, admission: Admission, clock: Clock, caller: ModelCaller) -> Progress:
         """Begin."""
-        request = canonical(unstructure(admission.turn.request))
-        return cls(admission, clock, caller, hashlib.sha256(request).hexdigest())
+        asked = admission.turn.request
+        fields = unstructure(asked)
+        digest = hashlib.sha256(canonical(fields)).hexdigest()
+        elsewhere = ("model", "messages") if asked.stream else ("model", "messages", "stream")
+        options = {name: value for name, value in fields.items() if name not in elsewhere}
+        return cls(admission, clock, caller, digest, options)
 
     @property
     def turn(self) -> Turn:
@@ -102,6 +111,8 @@ class Progress:
             root_id=turn.root_id or turn.id,
             depth=turn.depth,
             new_messages=turn.session.new_messages,
+            options=self.options,
+            headers={n: v for n, v in turn.headers.items() if n.startswith(OWN_HEADERS)},
             route=self.route,
             params={
                 name: ParameterValue(value=unstructure(value), origin=turn.params.origins[name])

@@ -67,6 +67,10 @@ class Interaction:
     depth: int = 0
     new_messages: tuple[Message, ...]
     """What the session did not have yet."""
+    options: Mapping[str, Json] = field(factory=dict)
+    """What the client asked for beside model and messages: tools, `stream`, `metadata`, ..."""
+    headers: Mapping[str, str] = field(factory=dict)
+    """Those of the request that speak to CoE, `x-coe-route` say: a router may have read them."""
     route: Route | None = None
     params: Mapping[str, ParameterValue] = field(factory=dict)
     passages: tuple[Passage, ...] = ()

@@ -93,6 +93,10 @@ class RecordReader(Protocol):
         """Return a turn of that group, None when the group has no such turn."""
         ...
 
+    async def pointer(self, group: str, turn_id: TurnId) -> Pointer | None:
+        """Tell where in the log a turn of that group lies, None when the group has no such turn."""
+        ...
+
     def interactions(
         self, group: str | None, *, since: datetime | None = None, until: datetime | None = None
     ) -> AsyncIterator[Interaction]:

@@ -15,7 +15,7 @@ from coe_records.plugin_database import PluginDatabase
 from coe_core.application import Application
 from coe_core.caller import ModelCaller, ModelEmbedder
 from coe_core.clock import SystemClock
-from coe_core.ephemeral import EphemeralRecords
+from coe_core.ephemeral import NOWHERE, EphemeralRecords
 from coe_core.knowledge import Indexed, PassageChanges, SearchQuery
 from coe_core.model import Vectors
 from coe_core.record import Interaction, Pointer
@@ -196,6 +196,8 @@ def test_record_reader() -> None:
         bug("test_fulfils_the_contract", "no RecordReader", lambda: (EphemeralRecords(), object()))
         bug("test_reads_back_what_was_written", "read", pair(interaction=shortened))
         bug("test_keeps_groups_apart", "another group's turn", pair(interaction=anybody_s))
+        bug("test_tells_where_a_turn_lies", "elsewhere", pair(pointer=gives(None)))
+        bug("test_tells_where_a_turn_lies", "another group", pair(pointer=gives(NOWHERE)))
         bug("test_keeps_groups_apart", "were listed", pair(interactions=everybody_s))
         bug("test_lists_by_start", "oldest first", pair(interactions=newest_first))
         bug("test_lists_by_start", "were listed", pair(interactions=yields()))

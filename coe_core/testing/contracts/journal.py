@@ -135,6 +135,16 @@ class RecordReaderContract(ServiceContract[tuple[Journal, RecordReader]]):
         assert await reader.interaction(other, turn.id) is None, "another group's turn was shown"
         assert not [t async for t in reader.interactions(other)], "another group's were listed"
 
+    @law(turn=interactions())
+    async def test_tells_where_a_turn_lies(
+        self, pair: tuple[Journal, RecordReader], turn: Interaction
+    ) -> None:
+        """It is the place that the journal named; to another group there is none."""
+        journal, reader = pair
+        wrote = await journal.append(turn)
+        assert await reader.pointer(turn.group, turn.id) == wrote, "it lies elsewhere"
+        assert await reader.pointer(f"not-{turn.group}", turn.id) is None, "another group was told"
+
     @law(turns=several())
     async def test_lists_by_start(self, pair: tuple[Journal, RecordReader], turns: Turns) -> None:
         """Turns come oldest first; None lists every group's."""

@@ -157,6 +157,8 @@ def interactions(draw: st.DrawFn, group: SearchStrategy[str] | None = None) -> I
         request_sha256=draw(st.just("0" * 64)),
         root_id=turn_id,
         new_messages=(asked,),
+        options=draw(st.dictionaries(names(), json_values(), max_size=1)),
+        headers=draw(st.dictionaries(names().map("x-coe-{}".format), names(), max_size=1)),
         route=draw(st.none() | routes()),
         params=draw(st.dictionaries(names(), values, max_size=1)),
         passages=shown,
