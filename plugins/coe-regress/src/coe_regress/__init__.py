@@ -1,0 +1,1 @@
+"""Failures become tests: cases made from the record, replayed without a network."""
