@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import fields, frozen
 
 from coe_core.codec import shape_errors, structure, unstructure
 from coe_core.error import CoeError, NotFound
@@ -84,9 +84,10 @@ def written(case: Case) -> str:
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return str(
-        yaml.dump(unstructure(case), Dumper=dumper, sort_keys=False, allow_unicode=True, width=100)
-    )
+    told = unstructure(case)
+    in_order = {a.name: told[a.name] for a in fields(Case) if a.name in told}
+    text = yaml.dump(in_order, Dumper=dumper, sort_keys=False, allow_unicode=True, width=100)
+    return str(text)
 
 
 def _timeless(value: Any) -> Any:
