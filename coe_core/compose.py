@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
 from attrs import define, field, frozen
@@ -123,13 +123,12 @@ class Part:
 class Composition:
     """The work of composing; `compose` runs it."""
 
-    kinds: ClassVar[Collection[str]] = CONTRACTS.keys()
-
     settings: Settings
     installed: Mapping[str, Installed]
     engine_services: Mapping[type[Any], Any]
     data_dir: Path
     reused: Mapping[str, Part]
+    kinds: Collection[str] = tuple(CONTRACTS)
     parts: dict[str, Part] = field(factory=dict, init=False)
     services: dict[type[Any], Any] = field(factory=dict, init=False)
     problems: list[PluginProblem] = field(factory=list, init=False)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 from attrs import frozen
 
+from coe_core.cli import lazy_command
 from coe_core.contract import Panel
 from coe_core.hookspec import hookimpl
-from coe_regress.command import regress_command
 from coe_regress.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,14 @@ class RegressPlugin:
 
     @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:
-        return [regress_command(self.settings)]
+        @lazy_command
+        def regress() -> click.Command:
+            """Make tests of failures, look after them, run them."""
+            from coe_regress.command import regress_command
+
+            return regress_command(self.settings)
+
+        return [regress]
 
     @hookimpl
     def coe_panels(self, ctx: Context) -> Sequence[Panel]:
