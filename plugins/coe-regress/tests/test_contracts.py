@@ -11,7 +11,10 @@ from coe_core.testing import CliCommandContract, PanelContract, PluginContract
 
 
 class TestPlugin(PluginContract):
-    plugin = RegressPlugin
+    name = "regress"
+
+    def make(self) -> type[RegressPlugin]:
+        return RegressPlugin
 
 
 class TestCommand(CliCommandContract):

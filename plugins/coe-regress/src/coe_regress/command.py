@@ -36,6 +36,7 @@ ids = click.argument("ids", nargs=-1, metavar="[CASE]...")
 some_ids = click.argument("ids", nargs=-1, required=True, metavar="CASE...")
 SPAN = re.compile(r"(\d+)([mhd])")
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+STATES = ("candidate", "reviewed", "active", "retired")
 MARKS = {"passed": "ok", "known": "ok", "retired": "-"}
 
 
@@ -154,7 +155,7 @@ def _time(text: str) -> datetime:
 
 @click.command("list")
 @ids
-@click.option("--state", type=click.Choice(["candidate", "reviewed", "active", "retired"]))
+@click.option("--state", type=click.Choice(STATES), help="Those in this state alone.")
 @as_json
 def list_(*, ids: tuple[str, ...], state: str | None, as_json: bool) -> None:
     """List the cases."""
