@@ -18,6 +18,7 @@ from coe_core.identity import SessionId, TurnId, uuid7
 from coe_core.ledger import Ledger
 from coe_core.message import Json
 from coe_core.parameter import Origin, Parameters, resolve
+from coe_core.patience import in_time
 from coe_core.rate import RateLimits, RateMeter
 from coe_core.request import ChatRequest
 from coe_core.service import Clock
@@ -102,13 +103,14 @@ async def _session(application: Application, ask: Ask) -> tuple[Session, Excepti
     it is then recorded, and the last resort may still answer it.
     """
     try:
-        found = await recall(
+        looking = recall(
             application,
             ask.principal.group,
             ask.request.messages,
             session_id=ask.session_id,
             follows=ask.follows,
         )
+        found = await in_time(application, "the session store", looking)
     except NotFound:
         raise
     except Exception as error:

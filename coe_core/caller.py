@@ -100,8 +100,11 @@ class Call:
 
     @property
     def _until_s(self) -> float:
-        """The end of the turn's time, on the event loop's clock."""
-        left_s = self.payer.deadline_s - self.clock.monotonic_s()
+        """The end of the call's time or of the turn's, on the event loop's clock: a provider
+        should keep the call's itself.
+        """
+        own_s = self.started_s + self.model.timeouts.request_timeout_s
+        left_s = min(self.payer.deadline_s, own_s) - self.clock.monotonic_s()
         return asyncio.get_running_loop().time() + left_s
 
     @contextmanager

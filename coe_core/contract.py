@@ -3,6 +3,10 @@
 A component has a `name`, unique within its kind, by which settings and toggles speak of it. It
 may also have `async def open(self)`, called before the first turn, and `async def close(self)`,
 called when the last turn that uses it has ended. `coe_core.testing` has a suite for each contract.
+
+What keeps a turn waiting for longer than `[coe] component_timeout_s` has failed, and is cancelled;
+models, tools and agents have `request_timeout_s`. That works with what awaits: a component that
+blocks the event loop stops the whole process, so what blocks belongs into a thread.
 """
 
 from __future__ import annotations

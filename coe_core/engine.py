@@ -20,6 +20,7 @@ from coe_core.answer import AnswerBuilder, is_empty, without_end
 from coe_core.application import AUTO, Application
 from coe_core.attempt import Attempts, rescue
 from coe_core.caller import ModelCaller, closing
+from coe_core.deadline import Deadline
 from coe_core.error import (
     BudgetExceeded,
     CoeError,
@@ -41,6 +42,7 @@ from coe_core.event import (
 from coe_core.ledger import answer_usage
 from coe_core.message import ToolCall, user
 from coe_core.model import Chunk, Model, Vectors
+from coe_core.patience import in_time, left_s
 from coe_core.progress import Progress
 from coe_core.rate import RateMeter
 from coe_core.record import Interaction, Record
@@ -51,6 +53,9 @@ from coe_core.turn import FailureClass, Outcome, Route, ToolRun, Turn
 from coe_core.view import ClientView
 
 Events = AsyncGenerator[Event, None]
+
+END = Chunk()
+"""Stands for the end of an agent's work."""
 
 
 class NoRoute(Unavailable):
@@ -144,7 +149,7 @@ async def _route(turn: Turn) -> Route:
         return Route(model=turn.request.model, reason="the client named it", router="explicit")
     for router in application.routers:
         try:
-            route = await router.route(turn)
+            route = await in_time(application, router.name, router.route(turn))
         except BudgetExceeded:
             raise
         except Exception as error:
@@ -173,11 +178,13 @@ async def _agent(progress: Progress, route: Route) -> Events:
     agent = progress.turn.application.agents[route.target]
     progress.answered_by = agent.name
     whole = AnswerBuilder()
-    async with closing(agent.work(progress.turn)) as chunks:
-        async for chunk in chunks:
-            whole.add(chunk)
-            if not is_empty(shown := without_end(chunk)):
-                yield Delta(chunk=shown)
+    until_s = asyncio.get_running_loop().time() + left_s(progress.turn, progress.clock)
+    with Deadline() as deadline:
+        async with closing(agent.work(progress.turn)) as chunks:
+            while (chunk := await deadline.wait(anext(chunks, END), until_s)) is not END:
+                whole.add(chunk)
+                if not is_empty(shown := without_end(chunk)):
+                    yield Delta(chunk=shown)
     progress.finish_reasons = whole.finish_reasons()
 
 
@@ -356,7 +363,7 @@ async def keep(application: Application, record: Record) -> None:
     await application.need(Journal).append(record)
     for sink in application.event_sinks:
         try:
-            await sink.receive(record)
+            await in_time(application, sink.name, sink.receive(record))
         except Exception as error:
             logger.bind(sink=sink.name).opt(exception=error).error("a sink raised")
 

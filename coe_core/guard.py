@@ -7,6 +7,7 @@ from loguru import logger
 
 from coe_core.error import GuardRefused
 from coe_core.message import Message
+from coe_core.patience import in_time
 from coe_core.payer import Payer
 from coe_core.turn import GuardVerdict
 
@@ -20,7 +21,8 @@ async def inspect(turn: Payer, step: str, text: str, verdicts: list[GuardVerdict
         if step not in guard.steps:
             continue
         try:
-            verdict = await guard.inspect(turn, step, text)
+            work = guard.inspect(turn, step, text)
+            verdict = await in_time(turn.application, guard.name, work)
             if not isinstance(verdict, GuardVerdict):
                 raise TypeError(f"the verdict is {verdict!r:.80}")
         except Exception as error:

@@ -13,6 +13,7 @@ from coe_core.caller import estimate_tokens
 from coe_core.contract import PromptPack, Retriever
 from coe_core.message import Message, system
 from coe_core.model import Model
+from coe_core.patience import in_time
 from coe_core.request import ToolDefinition
 from coe_core.tool import CheckedTool
 from coe_core.turn import Passage, Route, Turn
@@ -42,7 +43,8 @@ async def retrieve(turn: Turn, route: Route) -> tuple[Passage, ...]:
 
 async def _passages(turn: Turn, retriever: Retriever, layers: tuple[str, ...]) -> list[Passage]:
     try:
-        passages = await retriever.retrieve(turn, layers)
+        work = retriever.retrieve(turn, layers)
+        passages = await in_time(turn.application, retriever.name, work)
     except Exception as error:
         logger.bind(retriever=retriever.name).opt(exception=error).error("a retriever raised")
         return []

@@ -16,9 +16,10 @@ from coe_core.contract import (
     Switch,
     Verdict,
 )
-from coe_core.error import BudgetExceeded, CoeError
+from coe_core.error import BudgetExceeded, CoeError, UpstreamTimeout
 from coe_core.ledger import Attempt
 from coe_core.message import Message
+from coe_core.patience import in_time
 from coe_core.progress import Progress
 from coe_core.turn import Turn
 
@@ -50,7 +51,7 @@ async def note(turn: Turn, attempt: Attempt, error: CoeError | None) -> None:
     """Tell of an attempt that has ended."""
     for policy in turn.application.resilience_policies:
         try:
-            await policy.note(turn, attempt, error)
+            await in_time(turn.application, policy.name, policy.note(turn, attempt, error))
         except Exception as raised:
             _passed_over(policy.name, raised)
 
@@ -59,7 +60,8 @@ async def verdict(turn: Turn, failure: Failure) -> Verdict:
     """Ask what follows a failed attempt."""
     for policy in turn.application.attempt_policies:
         try:
-            said = await policy.after_failure(turn, failure)
+            work = policy.after_failure(turn, failure)
+            said = await in_time(turn.application, policy.name, work)
         except BudgetExceeded:
             raise
         except Exception as raised:
@@ -95,7 +97,8 @@ async def last_resort(progress: Progress, error: Exception) -> Switch | Continue
     )
     for policy in turn.application.resilience_policies:
         try:
-            said = await policy.last_resort(turn, failure)
+            work = policy.last_resort(turn, failure)
+            said = await in_time(turn.application, policy.name, work)
         except Exception as raised:
             _passed_over(policy.name, raised)
             continue
@@ -109,7 +112,13 @@ async def last_resort(progress: Progress, error: Exception) -> Switch | Continue
 
 def known_error(error: Exception) -> CoeError:
     """Return an error that is fit to be shown: what others raise may say anything of us."""
-    return error if isinstance(error, CoeError) else CoeError("an error inside CoE; see its log")
+    match error:
+        case CoeError():
+            return error
+        case TimeoutError():
+            return UpstreamTimeout("what the turn waited for did not answer in time; see the log")
+        case _:
+            return CoeError("an error inside CoE; see its log")
 
 
 def declared_fallbacks(failure: Failure) -> Verdict:

@@ -73,8 +73,14 @@ class CoeTable:
     """Plugins without which the server does not start."""
     embedder: str = "embed-fast"
     """The alias of the embedder that plugins get from `ctx.need(Embedder)`."""
-    turn_timeout_s: float = field(default=600.0, validator=ge(1))
-    """A turn that lasts longer is ended."""
+    turn_timeout_s: float = field(default=1200.0, validator=ge(1))
+    """A turn that lasts longer is ended. Twice what one answer may take, so that there is time for
+    another.
+    """
+    component_timeout_s: float = field(default=10.0, validator=gt(0))
+    """How long a router, retriever, policy, guard or sink, or the session store, may keep a turn
+    waiting; then it counts as failed: a guard has refused, the others are passed over.
+    """
     tool_rounds: int = field(default=8, validator=ge(0))
     """How many times a model may call CoE's own tools in one turn."""
     history_messages: int = field(default=200, validator=ge(2))

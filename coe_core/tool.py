@@ -13,6 +13,7 @@ from coe_core.codec import decode, encode
 from coe_core.contract import Tool, ToolContext
 from coe_core.error import BudgetExceeded, ToolFailed
 from coe_core.message import Json, Message, ToolCall
+from coe_core.patience import left_s
 from coe_core.request import FunctionDefinition, ToolDefinition
 from coe_core.service import Clock
 from coe_core.turn import ToolRun, Turn
@@ -61,7 +62,7 @@ class CheckedTool:
         try:
             arguments = self._arguments(call)
             context = ToolContext(turn=turn, idempotency_key=f"{turn.id}/{call.id}")
-            async with asyncio.timeout(turn.deadline_s - started_s):
+            async with asyncio.timeout(left_s(turn, clock)):
                 result = await self.tool.call(arguments, context)
             self._check(self._output, result, "the tool's own result")
         except BudgetExceeded:
@@ -102,7 +103,7 @@ class CheckedTool:
             case ToolFailed():
                 return error
             case TimeoutError():
-                return ToolFailed("the tool did not end within the turn's time")
+                return ToolFailed("the tool did not end within its time")
             case _:
                 logger.bind(tool=self.name).opt(exception=error).error("a tool raised")
                 return ToolFailed(f"the tool failed: {type(error).__name__}")

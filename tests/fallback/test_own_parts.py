@@ -1,11 +1,12 @@
-"""Every part of ours that a plugin provides, failing or returning garbage at every step, with
-`fallback_to_openai` on: every request is answered, by the client's own request.
+"""Every part of ours that a plugin provides, failing, hanging or returning garbage at every step,
+with `fallback_to_openai` on: every request is answered, by the client's own request.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from typing import Any
 
 import pytest
@@ -24,11 +25,14 @@ from coe_core.service import Service, SessionStore
 from coe_core.testing import ScriptedProvider, deployment
 
 SETTINGS = """
+[coe]
+component_timeout_s = 0.2
 [routing]
 default = "main"
 [plugins.fallback]
 openai = "rescue"
 fallback_to_openai = true
+request_timeout_s = 0.2
 retries = 0
 """
 
@@ -44,8 +48,21 @@ def raises() -> Any:
     raise OutOfOrder
 
 
+class Hanging:
+    """What is awaited for ever, and is garbage where nobody awaits it."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return asyncio.get_running_loop().create_future().__await__()
+
+
+async def done(step: Step) -> Any:
+    """Take a step, waiting for it where it is one that lasts."""
+    return await came if isinstance(came := step(), Awaitable) else came
+
+
 STEPS: dict[str, Step] = {
     "raises": raises,
+    "hangs": Hanging,
     "garbage": object,
     "text": lambda: "not what was asked for",
     "number": lambda: 7,
@@ -60,7 +77,7 @@ class Router:
     name: str = "broken"
 
     async def route(self, turn: Turn) -> Any:
-        return self.step()
+        return await done(self.step)
 
 
 @frozen
@@ -69,7 +86,7 @@ class Retriever:
     name: str = "broken"
 
     async def retrieve(self, turn: Turn, layers: tuple[str, ...]) -> Any:
-        return self.step()
+        return await done(self.step)
 
 
 @frozen
@@ -95,7 +112,7 @@ class Tool:
     effects = frozenset[Any]()
 
     async def call(self, arguments: Any, context: Any) -> Any:
-        return self.step()
+        return await done(self.step)
 
 
 @frozen
@@ -108,7 +125,7 @@ class Agent:
     async def work(self, turn: Turn) -> AsyncIterator[Any]:
         for _ in range(self.after):
             yield Chunk(content="so far ")
-        yield self.step()
+        yield await done(self.step)
 
 
 @frozen
@@ -131,13 +148,13 @@ class Policy:
         return self.step()
 
     async def note(self, turn: Turn, attempt: Any, error: Any) -> Any:
-        return self.step()
+        return await done(self.step)
 
     async def after_failure(self, turn: Turn, failure: Any) -> Any:
-        return self.step()
+        return await done(self.step)
 
     async def last_resort(self, turn: Turn, failure: Any) -> Any:
-        return self.step()
+        return await done(self.step)
 
 
 @frozen
@@ -146,7 +163,7 @@ class Sink:
     name: str = "broken"
 
     async def receive(self, record: Any) -> Any:
-        return self.step()
+        return await done(self.step)
 
 
 @frozen
@@ -163,13 +180,13 @@ class Sessions:
     step: Step
 
     async def head(self, group: str, session_id: Any) -> Any:
-        return self.step()
+        return await done(self.step)
 
     async def find(self, group: str, conversation: str) -> Any:
-        return self.step()
+        return await done(self.step)
 
     async def history(self, group: str, turn_id: Any, *, limit: int) -> Any:
-        return self.step()
+        return await done(self.step)
 
 
 @define
@@ -199,11 +216,11 @@ class Provider:
         for _ in range(self.after):
             yield Chunk(content="so far ")
         if self.fails:
-            yield self.step()
+            yield await done(self.step)
         yield Chunk(content="fine", finish_reason="stop")
 
     async def embed(self, model: Model, request: Any, *, group: str) -> Any:
-        return self.step()
+        return await done(self.step)
 
 
 Parts = dict[str, Any]

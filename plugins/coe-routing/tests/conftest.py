@@ -1,11 +1,12 @@
 """A deployment's embedder that needs no weights, and routes to try it on."""
 
+import asyncio
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from attrs import define
+from attrs import define, field
 from coe_routing.destination import destinations
 from coe_routing.embedding import Embedders, Shelf
 from coe_routing.learnt import Learnt
@@ -51,8 +52,16 @@ class WordProvider(ScriptedProvider):
     """Embeds texts by their words, so that texts with words in common are alike."""
 
     embedded: int = 0
+    stalls_after: int | None = None
+    """After so many calls it hangs."""
+    stalled: asyncio.Event = field(factory=asyncio.Event)
 
     async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
+        if self.stalls_after is not None:
+            self.stalls_after -= 1
+            if self.stalls_after < 0:
+                self.stalled.set()
+                await asyncio.Event().wait()
         self.embedded += len(request.input)
         return Vectors.of([_row(text) for text in request.input], Usage(input_tokens=1))
 

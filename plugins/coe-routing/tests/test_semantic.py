@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 from coe_routing.clarification import ClarifyAgent, titles
-from coe_routing.embedding import clipped
+from coe_routing.embedding import BATCH, clipped
 from coe_routing.explicit import ExplicitRouter
 from coe_routing.learnt import PER_ROUTE
 from coe_routing.semantic import SemanticRouter
@@ -27,7 +27,7 @@ from coe_core.testing import make_turn
 from coe_core.testing.turn import empty_application
 from coe_core.turn import Outcome, Session, Turn
 
-from .conftest import ROUTES, WordProvider
+from .conftest import ROUTES, WordProvider, semantic_router
 
 MakeRouter = Callable[..., SemanticRouter]
 
@@ -123,6 +123,23 @@ async def test_examples_are_embedded_once_for_all_starts(
     await router.shelf.vectors(["compile it"], router.embedders, asked("x"))
     await make_router(ROUTES | {"code": one_more}, shelf=router.shelf).route(asked("another"))
     assert provider.embedded == examples + 7
+
+
+async def test_a_turn_that_may_not_wait_leaves_the_next_less_to_embed(
+    application: Application, tmp_path: Path, asked: Ask, provider: WordProvider
+) -> None:
+    many = tuple(f"request number {n}" for n in range(3 * BATCH))
+    router = semantic_router(
+        application, tmp_path, {"code": evolve(ROUTES["code"], examples=many, description="")}
+    )
+    provider.stalls_after = 2
+    hurried = asyncio.create_task(router.route(asked("number 7")))
+    await provider.stalled.wait()
+    hurried.cancel()
+    await asyncio.wait([hurried])
+    provider.stalls_after = None
+    assert await router.read(asked("number 7")) is not None
+    assert provider.embedded == 3 * BATCH + 1
 
 
 async def test_a_damaged_file_on_the_shelf_is_made_anew(

@@ -61,7 +61,7 @@ def test_every_leaf_has_its_value_and_origin(
     expected = {
         "coe.tool_rounds": (3, "coe.toml:2"),
         "coe.history_messages": (20, "env:COE_COE__HISTORY_MESSAGES"),
-        "coe.turn_timeout_s": (600.0, "default"),
+        "coe.turn_timeout_s": (1200.0, "default"),
         "routing.fallbacks.parrot": (["mine"], "coe.toml:5"),
         "routing.order": ([], "default"),
         "models.mine.pace_s": (0.5, "coe.toml:8"),

@@ -86,7 +86,10 @@ class Shelf:
         if self._new(key, texts) and (kept := await asyncio.to_thread(_load, file)) is not None:
             self._put(key, texts, kept)
         if new := self._new(key, texts):
-            self._put(key, new, await embedders.vectors(new, turn))
+            # Batch by batch: a turn that may wait no longer leaves what it got to the next.
+            for at in range(0, len(new), BATCH):
+                batch = new[at : at + BATCH]
+                self._put(key, batch, await embedders.vectors(batch, turn))
             await asyncio.to_thread(_save, file, self._get(key, texts))
         return self._get(key, texts)
 

@@ -17,6 +17,7 @@ from coe_core.engine import keep
 from coe_core.error import Forbidden
 from coe_core.http import HttpRequest, HttpResponse, HttpRoute, json_response
 from coe_core.message import Json, user
+from coe_core.patience import in_time
 from coe_core.progress import Progress
 from coe_core.request import ChatRequest
 from coe_core.service import Clock
@@ -117,7 +118,7 @@ def _decision(route: Route, router: str, steps: tuple[Step, ...]) -> Explanation
 
 async def _asked(router: Router, turn: Turn) -> tuple[Step, Route | None]:
     try:
-        route = await router.route(turn)
+        route = await in_time(turn.application, router.name, router.route(turn))
     except Exception as error:
         reason = f"it raised {type(error).__name__}: {error}"
         return Step(router=router.name, decides=False, reason=reason), None

@@ -1,0 +1,42 @@
+"""Patience: how long what plugins provide may keep a turn waiting.
+
+What hangs then counts as failed, and the walls around it do as they do with what raises. A part
+that blocks the event loop itself, and never awaits, is beyond any limit in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, TypeVar
+
+from coe_core.timeout import DEFAULTS
+
+if TYPE_CHECKING:
+    from coe_core.application import Application
+    from coe_core.service import Clock
+    from coe_core.turn import Turn
+
+T = TypeVar("T")
+
+
+async def in_time(application: Application, part: str, work: Awaitable[T]) -> T:
+    """Wait for a part, named for the log, no longer than `[coe] component_timeout_s`. Raises
+    `TimeoutError`.
+    """
+    limit_s = application.settings.coe.component_timeout_s
+    try:
+        async with asyncio.timeout(limit_s) as scope:
+            return await work
+    except TimeoutError as error:
+        if scope.expired():
+            raise TimeoutError(f"{part} took longer than {limit_s:g} s") from error
+        raise
+
+
+def left_s(turn: Turn, clock: Clock) -> float:
+    """Return how long a tool or an agent may take from now on: as long as an answer, and not beyond
+    the turn's own time.
+    """
+    own_s: float = DEFAULTS.under(turn.params).request_timeout_s
+    return min(own_s, turn.deadline_s - clock.monotonic_s())
