@@ -6,6 +6,7 @@ import pytest
 from attrs import evolve
 from coe_fallback.breaker import Breakers, Rules
 from coe_fallback.continuation import BYTES_PER_TOKEN, GO_ON, language
+from coe_fallback.exchange import Exchange
 from coe_fallback.plugin import FallbackPlugin
 from coe_fallback.policy import LONGEST_WAIT_S, MOST_FAILURES, FallbackPolicy
 from coe_fallback.retry_budget import RetryBudget
@@ -41,8 +42,8 @@ from coe_core.testing.clock import EPOCH
 
 
 def policy(**settings: Any) -> FallbackPolicy:
-    breakers = Breakers(ManualClock(), MemoryStateStore(), Rules(failures=2))
-    return FallbackPolicy(Settings(**settings), breakers, chance=lambda: 1.0)
+    exchange = Exchange(Breakers(ManualClock(), Rules(failures=2)), MemoryStateStore())
+    return FallbackPolicy(Settings(**settings), exchange, chance=lambda: 1.0)
 
 
 class TestPolicy(ResiliencePolicyContract):

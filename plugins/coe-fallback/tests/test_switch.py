@@ -10,8 +10,9 @@ import click
 import pytest
 from attrs import define, evolve, field
 from coe_fallback.alert import BreakerOpen, FallbackActive
-from coe_fallback.breaker import PREFIX, Breakers, Rules
+from coe_fallback.breaker import Breakers, Rules
 from coe_fallback.command import fallback_command
+from coe_fallback.exchange import PREFIX
 from coe_fallback.monitor import FallbackMonitor
 from coe_fallback.plugin import FallbackPlugin
 from coe_fallback.retry_budget import RetryBudget
@@ -80,22 +81,22 @@ class TestCommand(CliCommandContract):
         return fallback_command(SETTINGS)
 
 
-async def troubled() -> Breakers:
+def troubled() -> Breakers:
     clock = ManualClock()
-    breakers = Breakers(clock, MemoryStateStore(), Rules(failures=2))
-    await breakers.note("lost", UpstreamCut("x"))
-    await breakers.note("denied", UpstreamDenied("401"))
+    breakers = Breakers(clock, Rules(failures=2))
+    breakers.note("lost", UpstreamCut("x"))
+    breakers.note("denied", UpstreamDenied("401"))
     return breakers
 
 
 class TestMonitor(MonitorContract):
     async def make(self) -> FallbackMonitor:
-        return FallbackMonitor(await troubled(), RetryBudget())
+        return FallbackMonitor(troubled(), RetryBudget())
 
 
 class TestBreakerOpen(AlertRuleContract):
     async def make(self) -> BreakerOpen:
-        return BreakerOpen(await troubled())
+        return BreakerOpen(troubled())
 
 
 class TestFallbackActive(AlertRuleContract):
@@ -106,16 +107,17 @@ class TestFallbackActive(AlertRuleContract):
 
 
 async def test_a_target_that_is_left_alone_is_measured_and_told() -> None:
-    breakers = await troubled()
+    breakers = troubled()
     samples = await FallbackMonitor(breakers, RetryBudget()).measure()
     values = {s.labels.get("target", s.metric): s.value for s in samples}
     assert values == {"denied": 1.0, "lost": 0.0, "coe_fallback_retries_left": 10.0}
     now = breakers.clock.now()
     (alert,) = await BreakerOpen(breakers).evaluate(now)
     assert alert.key == "breaker-open/denied"
-    active = FallbackActive(breakers.store)
+    store = MemoryStateStore()
+    active = FallbackActive(store)
     assert await active.evaluate(now) == []
-    await breakers.store.put("params/fallback_to_openai", value=True)
+    await store.put("params/fallback_to_openai", value=True)
     assert [alert.rule for alert in await active.evaluate(now)] == ["fallback-active"]
 
 
@@ -265,7 +267,7 @@ def test_a_target_that_is_left_alone_is_shown(coe: Coe) -> None:
     async def fail() -> None:
         async with deployment(plugins={"f": FallbackPlugin}, data_dir=Path("coe-data")) as host:
             policy: Any = host.application.attempt_policies[0]
-            await policy.breakers.note("main", UpstreamDenied("401"))
+            policy.breakers.note("main", UpstreamDenied("401"))
 
     asyncio.run(fail())
     shown = coe("fallback", "status").splitlines()

@@ -6,6 +6,8 @@ one, so that it can be kept in a state store as well as in memory.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -20,12 +22,14 @@ from coe_core.error import (
     UpstreamRejected,
 )
 from coe_core.message import Json
-from coe_core.service import Clock, StateStore
+from coe_core.service import Clock
 
 State: TypeAlias = Literal["closed", "open", "half_open"]
 
-PREFIX = "breakers/"
-"""Where the state store has the breakers that are not closed, by alias."""
+FORGOTTEN = timedelta(hours=1)
+"""So long after it could have been tried again, an opening says nothing any more: the target may
+not be in use, or is no longer in the settings.
+"""
 
 
 @frozen(kw_only=True)
@@ -56,7 +60,7 @@ class Breaker:
 
     def state(self, now: datetime) -> State:
         """Say how it stands."""
-        if self.until is None:
+        if self.until is None or now >= self.until + FORGOTTEN:
             return "closed"
         return "open" if now < self.until else "half_open"
 
@@ -102,45 +106,73 @@ CLOSED = Breaker()
 
 @define
 class Breakers:
-    """The breakers of every target, in this process. The state store is told when one opens or
-    closes, so that others can look; nothing is decided by it.
+    """The breakers of every target, as this process has them. What opens, closes or tries is told
+    to the other workers by `coe_fallback.exchange`; failures that open nothing are not.
     """
 
     clock: Clock
-    store: StateStore
     rules: Rules = Rules()
+    changed: asyncio.Event = field(factory=asyncio.Event, init=False)
+    """Set when there is something to tell."""
     _by_alias: dict[str, Breaker] = field(factory=dict, init=False)
+    _untold: set[str] = field(factory=set, init=False)
 
     def admits(self, alias: str) -> bool:
         """Whether a call may go to the target."""
-        return self._by_alias.get(alias, CLOSED).admits(self.clock.now())
+        return self[alias].admits(self.clock.now())
 
     def enter(self, alias: str) -> None:
         """Let a call go to the target."""
-        if (breaker := self._by_alias.get(alias)) is not None:
-            self._by_alias[alias] = breaker.entered(self.clock.now(), self.rules)
+        self._put(alias, self[alias].entered(self.clock.now(), self.rules))
 
-    async def note(self, alias: str, error: CoeError | None) -> None:
+    def note(self, alias: str, error: CoeError | None) -> None:
         """Take in how a call to the target ended. What was wrong with the request tells nothing."""
         if isinstance(error, UpstreamRejected | ContextTooLong):
             return
-        before, now = self._by_alias.get(alias, CLOSED), self.clock.now()
+        before, now = self[alias], self.clock.now()
         after = (
             before.succeeded(now)
             if error is None
             else before.failed(now, self.rules, self._pause_s(error))
         )
-        if after == CLOSED:
-            self._by_alias.pop(alias, None)
-        else:
-            self._by_alias[alias] = after
-        if (before.until, before.openings) != (after.until, after.openings):
-            await self.store.put(PREFIX + alias, None if after == CLOSED else unstructure(after))
+        self._put(alias, after)
+
+    def __getitem__(self, alias: str) -> Breaker:
+        """Return the breaker of a target."""
+        return self._by_alias.get(alias, CLOSED)
+
+    def untold(self) -> dict[str, Breaker]:
+        """Return what the other workers do not know yet."""
+        return {alias: self[alias] for alias in sorted(self._untold)}
+
+    def told(self, alias: str, breaker: Breaker) -> None:
+        """Note that the others know this; what has changed meanwhile is told again."""
+        if self[alias] == breaker:
+            self._untold.discard(alias)
+
+    def adopt(self, shared: Mapping[str, Breaker]) -> None:
+        """Take over how all workers together have the breakers that are not closed. What happened
+        here and has not been told is newer, and stays.
+        """
+        gone = {alias for alias, b in self._by_alias.items() if b.until and alias not in shared}
+        for alias in gone - self._untold:
+            del self._by_alias[alias]
+        self._by_alias |= {a: b for a, b in shared.items() if a not in self._untold}
 
     def standing(self) -> dict[str, Json]:
         """Describe every breaker that is not at rest."""
         now = self.clock.now()
         return {alias: described(self._by_alias[alias], now) for alias in sorted(self._by_alias)}
+
+    def _put(self, alias: str, after: Breaker) -> None:
+        before = self[alias]
+        if after == CLOSED:
+            self._by_alias.pop(alias, None)
+        else:
+            self._by_alias[alias] = after
+        if _told_of(before) != _told_of(after):
+            self._untold.add(alias)
+            self.changed.set()
 
     def _pause_s(self, error: CoeError) -> float:
         match error:
@@ -150,6 +182,11 @@ class Breakers:
                 return asked_s
             case _:
                 return 0.0
+
+
+def _told_of(breaker: Breaker) -> object:
+    """Return what others are told of: that a call failed, or went well, is not worth a write."""
+    return breaker.until, breaker.openings, breaker.probe_until
 
 
 def described(breaker: Breaker, now: datetime) -> dict[str, Json]:

@@ -30,9 +30,12 @@ class FallbackPlugin:
 
     @hookimpl
     def coe_attempt_policies(self, ctx: Context) -> Sequence[AttemptPolicy]:
+        from coe_fallback.exchange import Exchange
         from coe_fallback.policy import FallbackPolicy
 
-        return [FallbackPolicy(self.settings, *self._state(ctx))]
+        breakers, budget = self._state(ctx)
+        exchange = Exchange(breakers, ctx.need(StateStore))
+        return [FallbackPolicy(self.settings, exchange, budget)]
 
     @hookimpl
     def coe_monitors(self, ctx: Context) -> Sequence[Monitor]:
@@ -71,6 +74,6 @@ class FallbackPlugin:
         if self._shared is None:
             settings = self.settings
             rules = Rules(failures=settings.breaker_failures, open_s=settings.breaker_open_s)
-            breakers = Breakers(ctx.need(Clock), ctx.need(StateStore), rules)
+            breakers = Breakers(ctx.need(Clock), rules)
             self._shared = breakers, RetryBudget(settings.retry_share)
         return self._shared

@@ -26,6 +26,7 @@ from coe_core.ledger import Attempt
 from coe_core.turn import Turn
 from coe_fallback.breaker import Breakers
 from coe_fallback.continuation import continued, is_continuable, left_tokens
+from coe_fallback.exchange import Exchange
 from coe_fallback.retry_budget import RetryBudget
 from coe_fallback.seam import Overlap
 from coe_fallback.settings import Policy, Settings
@@ -41,10 +42,21 @@ class FallbackPolicy:
     """A `ResiliencePolicy`."""
 
     settings: Settings
-    breakers: Breakers
+    exchange: Exchange
     budget: RetryBudget = field(factory=RetryBudget)
     chance: Callable[[], float] = random.random
     name: str = "fallback"
+
+    @property
+    def breakers(self) -> Breakers:
+        """The breakers that all workers share."""
+        return self.exchange.breakers
+
+    async def open(self) -> None:
+        await self.exchange.open()
+
+    async def close(self) -> None:
+        await self.exchange.close()
 
     def holds(self, turn: Turn) -> Held:
         match self._policy(turn):
@@ -70,7 +82,7 @@ class FallbackPolicy:
     async def note(self, turn: Turn, attempt: Attempt, error: CoeError | None) -> None:
         if error is None:
             self.budget.earn()
-        await self.breakers.note(attempt.model, error)
+        self.breakers.note(attempt.model, error)
 
     async def after_failure(self, turn: Turn, failure: Failure) -> Verdict:
         failed = [attempt.model for attempt in failure.attempts if attempt.outcome == "failed"]

@@ -13,10 +13,10 @@ from attrs import field, frozen
 
 from coe_core import toggle
 from coe_core.application import Application
-from coe_core.codec import structure
 from coe_core.error import Conflict
 from coe_core.service import Clock, StateStore
-from coe_fallback.breaker import PREFIX, Breaker, State
+from coe_fallback.breaker import State
+from coe_fallback.exchange import PREFIX, read
 from coe_fallback.settings import Settings
 
 NAME = "fallback_to_openai"
@@ -48,7 +48,7 @@ class Standing:
     local: str | None
     """The alias that answers when every declared fallback has failed."""
     breakers: Mapping[str, BreakerStanding] = field(factory=dict)
-    """By alias, those that are not closed, as the worker says that changed one last."""
+    """By alias, those that are not closed, as all workers share them."""
 
 
 async def standing(application: Application, settings: Settings) -> Standing:
@@ -79,13 +79,10 @@ def _problem(application: Application, settings: Settings) -> str | None:
 
 
 async def _breakers(application: Application) -> dict[str, BreakerStanding]:
-    stored = await application.need(StateStore).list(PREFIX)
+    breakers = read(await application.need(StateStore).list(PREFIX))
     now = application.need(Clock).now()
-    breakers = {
-        key.removeprefix(PREFIX): structure(versioned.value, Breaker)
-        for key, versioned in stored.items()
-    }
     return {
         alias: BreakerStanding(state=b.state(now), failures=b.failures, until=b.until)
         for alias, b in breakers.items()
+        if b.state(now) != "closed"
     }
