@@ -3,7 +3,7 @@ the documents' words; end with what is wrong, if anything is.
 
 A question's words are cut to their first two letters, a crude stem of Korean that survives
 particles and endings. Its *overlap* is the share of these stems that stand in the section it asks
-for.
+for; words of the document's title are names of what is asked about, and do not count.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ def main() -> None:
     """Print the figures and what is wrong."""
     lines = (FOLDER / "questions.jsonl").read_text(encoding="utf-8").splitlines()
     questions = [json.loads(line) for line in lines]
-    documents = {
-        file.relative_to(FOLDER).as_posix(): sections(file.read_text(encoding="utf-8"))
+    texts = {
+        file.relative_to(FOLDER).as_posix(): file.read_text(encoding="utf-8")
         for file in sorted(FOLDER.glob("documents/*.md"))
     }
+    documents = {name: sections(text) for name, text in texts.items()}
     passages = [text for headings in documents.values() for _, text in headings]
     print(f"{len(documents)} documents, {len(passages)} sections, {len(questions)} questions")
     faults = [*structural(documents, questions), *totals(questions)]
     if not faults:
-        faults = list(wording({name: dict(of) for name, of in documents.items()}, questions))
+        faults = list(wording(texts, questions))
     sys.exit("\n".join(faults) or None)
 
 
@@ -107,14 +108,19 @@ def totals(questions: list[Question]) -> Iterator[str]:
         yield f"{noisy:.1%} of the Korean questions are mistyped"
 
 
-def wording(documents: dict[str, dict[str, str]], questions: list[Question]) -> Iterator[str]:
+def wording(texts: dict[str, str], questions: list[Question]) -> Iterator[str]:
     """Yield the paraphrases that are none, and the numbers of answers that no section has."""
     overlaps: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for each in questions:
-        text = documents[each["document"]][each["section"]]
-        stems = {word for word in words(each["question"]) if word not in FUNCTION_WORDS}
+        document = texts[each["document"]]
+        title, text = document.splitlines()[0], dict(sections(document))[each["section"]]
+        stems = {
+            word
+            for word in words(each["question"])
+            if word not in FUNCTION_WORDS and word not in title.casefold()
+        }
         shared = {stem for stem in stems if stem in text.casefold()}
-        overlap = len(shared) / len(stems)
+        overlap = len(shared) / max(len(stems), 1)
         overlaps[each["kind"]].append(overlap)
         if overlap > OVERLAP_MOST.get(each["kind"], 1):
             yield f"{each['id']}: shares {' '.join(sorted(shared))} with its section"
