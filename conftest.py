@@ -1,9 +1,27 @@
-"""Under CI a skipped test is a failure: there, everything a test may need is installed."""
+"""What all tests share: how they are judged, and what they leave alone.
+
+Under CI a skipped test is a failure: there, everything a test may need is installed.
+"""
 
 import os
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")  # A test is no benchmark, and the machine has more to do.
+
+
+@pytest.fixture(autouse=True, scope="session")
+def runtime() -> Iterator[None]:
+    """Have a folder for sockets, whose path is short: a model process that a server on this machine
+    runs, or tests beside these, is none of ours.
+    """
+    with tempfile.TemporaryDirectory(prefix="coe") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

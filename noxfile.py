@@ -68,6 +68,8 @@ import nox  # there by now: the script above ended in a nox that reads this file
 
 nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "none"
+# Tests start Python by the hundred, and ours is not installed compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def uv(session: nox.Session, *arguments: str | Path) -> None:
@@ -161,7 +163,7 @@ def tests(session: nox.Session) -> None:
     types(session)
     debian = {"cc": "build-essential", "pg_createcluster": "postgresql", "promtool": "prometheus"}
     install_system_packages(session, jq="jq", sqlite3="sqlite3", **debian)
-    run(session, "pytest", *session.posargs)
+    run(session, "pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session
