@@ -62,8 +62,9 @@ class TestWrittenPlugin:
 
     def test_says_nothing_of_the_template(self, written: Path, kind: str) -> None:
         for path in (written / f"coe-my-{kind.replace('_', '-')}").rglob("*.*"):
-            assert path.is_dir() or "xample" not in path.read_text()
-            assert path.is_dir() or "$" not in path.read_text()
+            if path.is_file() and path.suffix != ".pyc":
+                assert "xample" not in path.read_text()
+                assert "$" not in path.read_text()
 
 
 def test_written_plugins_keep_the_house_style(written: Path) -> None:
