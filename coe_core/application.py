@@ -43,7 +43,8 @@ class PluginProblem:
 
     def __str__(self) -> str:
         """Say it in one line."""
-        return f"plugin {self.plugin}, {self.stage}: {self.text}. {self.mend}"
+        end = "" if self.text.endswith("?") else "."
+        return f"plugin {self.plugin}, {self.stage}: {self.text}{end} {self.mend}"
 
 
 @frozen(kw_only=True)

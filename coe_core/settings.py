@@ -307,7 +307,9 @@ def _value(text: str) -> Json:
 
 def _structure(tables: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
     errors = [
-        SettingsError(f"there is no table [{name}]{nearest(name, TABLES)}", where=origins.get(name))
+        SettingsError(
+            f"there is no table [{name}]{nearest(name, TABLES)}", where=_within(name, origins)
+        )
         for name in tables
         if name not in TABLES
     ]
@@ -414,6 +416,11 @@ def _unknown_key(path: str, name: str, own: list[str], origins: Mapping[str, str
 def _misshapen(path: str, key: str, text: str, origins: Mapping[str, str]) -> SettingsError:
     where = _nearest_origin(f"{path}.{key}", origins)
     return SettingsError(f"[{path}] {key}: {text}" if key else f"[{path}] {text}", where=where)
+
+
+def _within(table: str, origins: Mapping[str, str]) -> str | None:
+    """Tell where a table, or the first thing in it, stands."""
+    return next((at for path, at in origins.items() if path.partition(".")[0] == table), None)
 
 
 def _nearest_origin(path: str, origins: Mapping[str, str]) -> str | None:

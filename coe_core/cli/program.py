@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -146,6 +147,8 @@ def _explained(error: Exception) -> tuple[str, int]:
             return error.message, 2
         case CoeError():
             return error.message, 1
+        case OSError(filename=str() | Path() as path, strerror=str(reason)):
+            return f"{path}: {reason}", 1
         case _:
             return f"{type(error).__name__}: {error}; --debug shows where it came from", 1
 

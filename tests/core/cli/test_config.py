@@ -94,6 +94,11 @@ def test_every_mistake_of_the_core_tables_is_named_with_its_line(coe: Coe) -> No
     ]
 
 
+def test_a_misspelt_table_of_tables_is_named_with_its_line(coe: Coe) -> None:
+    checked = coe("config", "validate", settings='\n[modles.small]\nprovider = "parrot"\n')
+    assert checked.err == "coe.toml:2: there is no table [modles]; did you mean 'models'?\n"
+
+
 def test_every_mistake_of_plugins_and_providers_is_named_with_its_line(coe: Coe) -> None:
     checked = coe("config", "validate", settings=BROKEN_PLUGINS)
     assert checked.code == 1

@@ -28,6 +28,11 @@ def test_as_json_it_is_whole(coe: Coe) -> None:
     assert problem["mend"]
 
 
+def test_a_guess_ends_with_one_mark(coe: Coe) -> None:
+    listed = coe("plugins", settings='[plugins.parrot]\ngreting = "hi"\n')
+    assert "has no key 'greting'; did you mean 'greeting'? Mend the settings." in listed.out
+
+
 def test_check_ends_with_1_when_there_is_a_problem(coe: Coe, site: Path) -> None:
     (site / "coe_test_parrot.py").write_text("import absent_module\n", encoding="utf-8")
     listed = coe("plugins")

@@ -128,6 +128,12 @@ def test_an_error_nobody_thought_of_is_one_line_unless_debugged(
     assert "Traceback" in coe("greet", "--debug").err
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="not even root can write into /proc")
+def test_a_place_that_cannot_be_written_is_named(coe: Coe) -> None:
+    printed = coe("plugins", "new", "polly", "--kind", "router", "--to", "/proc")
+    assert (printed.code, printed.err) == (1, "error: /proc/coe-polly: No such file or directory\n")
+
+
 @pytest.mark.parametrize("locale", ["C", "POSIX", "ko_KR.EUC-KR"])
 def test_korean_is_read_and_printed_whatever_the_locale(folder: Path, locale: str) -> None:
     (folder / "coe.toml").write_text(
