@@ -24,17 +24,6 @@ from pathlib import Path
 RUNS = 5
 BIN = Path(sys.executable).parent
 MEGABYTE = 1_000_000
-STANDARD = (
-    "coe-core",
-    "coe-server",
-    "coe-models-openai",
-    "coe-models-local",
-    "coe-records",
-    "coe-console",
-    "coe-fallback",
-    "coe-keys",
-    "coe-kpi",
-)
 
 
 def cpu_s(command: Sequence[str | Path]) -> float:
@@ -122,6 +111,13 @@ def needs(name: str, seen: set[str]) -> set[str]:
     return seen
 
 
+def standard() -> list[str]:
+    """List the distributions of the standard set."""
+    requirements = importlib.metadata.requires("coe-core") or []
+    chosen = [r for r in requirements if r.endswith("extra == 'standard'")]
+    return ["coe-core", *(re.split(r"[^\w.-]", r, maxsplit=1)[0] for r in chosen)]
+
+
 def size_mb(names: Sequence[str]) -> float:
     """Return what distributions and their needs take on disk, bytecode included."""
     every: set[str] = set()
@@ -169,13 +165,13 @@ def main() -> None:
         ("memory, ready", min(s["memory_mb"] for s in served), "MB", "130"),
         ("first answer of the bundled model", min(s["answered_s"] for s in served), "s", "5"),
         ("core and server on disk", size_mb(["coe-core", "coe-server"]), "MB", "80"),
-        ("standard set on disk, with models", size_mb(STANDARD) + models_mb(), "MB", "1100"),
+        ("standard set on disk, with models", size_mb(standard()) + models_mb(), "MB", "1100"),
     ]
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, best of {RUNS} runs")
     print(f"{'what':36} {'measured':>10} {'unit':6} {'at most':>8}")
     for what, value, unit, limit in rows:
         print(f"{what:36} {value:10.2f} {unit:6} {limit:>8}")
-    for name in STANDARD:
+    for name in standard():
         print(f"{name} needs: {direct_dependencies(name)}")
 
 
