@@ -16,7 +16,7 @@ from loguru import logger
 
 from coe_core.cli.frame import Frame, with_common_options
 from coe_core.cli.lazy import LazyCommand
-from coe_core.error import CoeError, SettingsError, StartRefused
+from coe_core.error import CoeError, InvalidField, SettingsError, StartRefused
 from coe_core.settings import nearest
 
 
@@ -143,7 +143,7 @@ def _explained(error: Exception) -> tuple[str, int]:
             return f"{error.format_message()} See `{command} --help`.", error.exit_code
         case click.ClickException():
             return error.format_message(), error.exit_code
-        case SettingsError() | StartRefused():
+        case SettingsError() | StartRefused() | InvalidField():
             return error.message, 2
         case CoeError():
             return error.message, 1
