@@ -1,0 +1,1 @@
+"""Keep documents and cards in layers, cut into passages that answers cite."""

@@ -1,0 +1,302 @@
+"""`/coe/v1/knowledge`: one's own group's knowledge and the global one, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+from base64 import b64decode
+from collections.abc import Sequence
+from datetime import datetime
+
+from attrs import asdict, field, frozen
+from attrs.validators import ge, le
+
+from coe_core.access import Principal
+from coe_core.card import Card, CardKind
+from coe_core.codec import structure
+from coe_core.error import Forbidden, InvalidField, NotFound
+from coe_core.http import HttpRequest, HttpResponse, HttpRoute, json_response
+from coe_core.knowledge import Item, SearchQuery
+from coe_core.settings import nearest
+from coe_core.turn import GLOBAL, Passage, group_layer
+from coe_knowledge.library import Added, Library, Upload, unknown
+from coe_knowledge.seeking import search
+
+BASE = "/coe/v1/knowledge"
+WITHOUT_KEY = "local"
+"""The actor where no keys exist."""
+LARGEST_PAGE = 1000
+
+
+@frozen(kw_only=True)
+class DocumentBody:
+    """A document: its text, or its bytes in base64."""
+
+    source: str
+    """Where it comes from: a path, an address, a name. The same source again replaces it."""
+    text: str | None = None
+    content_base64: str | None = None
+    media_type: str | None = None
+    """Without it, as the source's name ends: .md, .txt, .html, .pdf, .docx."""
+    title: str | None = None
+    layer: str | None = None
+    """`global`, for admins; without it, the group's own."""
+    valid_until: datetime | None = None
+
+
+@frozen(kw_only=True)
+class CardBody:
+    """A card: a short piece of knowledge."""
+
+    kind: CardKind
+    text: str
+    title: str = ""
+    layer: str | None = None
+    """`global`, for admins; without it, the group's own."""
+    valid_until: datetime | None = None
+
+
+@frozen(kw_only=True)
+class Sought:
+    """What is sought; see `SearchQuery`."""
+
+    text: str
+    global_topk: int = field(default=5, validator=[ge(0), le(100)])
+    group_topk: int = field(default=5, validator=[ge(0), le(100)])
+    session_topk: int = field(default=0, validator=[ge(0), le(100)])
+    min_score: float = 0.0
+    kinds: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Found:
+    """Passages, best first."""
+
+    passages: tuple[Passage, ...]
+
+
+@frozen(kw_only=True)
+class ListQuery:
+    """Which items are listed."""
+
+    layer: str | None = None
+    """`global`, or the group's own; without it, both."""
+    after: str = ""
+    """The `next` of the page before."""
+    limit: int = field(default=100, validator=[ge(1), le(LARGEST_PAGE)])
+
+
+@frozen(kw_only=True)
+class Items:
+    """A page of documents and cards, by id."""
+
+    items: tuple[Item, ...]
+    next: str | None = None
+    """What to ask for the next page with; null on the last."""
+
+
+@frozen(kw_only=True)
+class Whole:
+    """An item with its passages."""
+
+    item: Item
+    passages: tuple[Passage, ...]
+
+
+def routes(library: Library) -> Sequence[HttpRoute]:
+    """Make the routes."""
+    desk = Desk(library)
+    return [
+        HttpRoute(
+            method="POST",
+            path=f"{BASE}/documents",
+            handler=desk.add_document,
+            summary="Add a document, or replace the one of its source",
+            request=DocumentBody,
+            response=Added,
+        ),
+        HttpRoute(
+            method="POST",
+            path=f"{BASE}/cards",
+            handler=desk.add_card,
+            summary="Add a card",
+            request=CardBody,
+            response=Card,
+        ),
+        HttpRoute(
+            method="POST",
+            path=f"{BASE}/search",
+            handler=desk.search,
+            role="viewer",
+            summary="Find passages",
+            request=Sought,
+            response=Found,
+        ),
+        HttpRoute(
+            method="GET",
+            path=f"{BASE}/items",
+            handler=desk.list,
+            role="viewer",
+            summary="List documents and cards",
+            query=ListQuery,
+            response=Items,
+        ),
+        HttpRoute(
+            method="GET",
+            path=f"{BASE}/items/{{id}}",
+            handler=desk.show,
+            role="viewer",
+            summary="Show a document or card with its passages",
+            response=Whole,
+        ),
+        HttpRoute(
+            method="DELETE",
+            path=f"{BASE}/items/{{id}}",
+            handler=desk.remove,
+            summary="Remove a document or card",
+            response=Items,
+        ),
+        HttpRoute(
+            method="GET",
+            path=f"{BASE}/passages/{{id}}",
+            handler=desk.passage,
+            role="viewer",
+            summary="Open the passage that an answer cites",
+            response=Passage,
+        ),
+    ]
+
+
+@frozen
+class Desk:
+    """Where a library is used over HTTP."""
+
+    library: Library
+
+    async def add_document(self, request: HttpRequest) -> HttpResponse:
+        """Add a document."""
+        body: DocumentBody = await request.read(DocumentBody)
+        upload = Upload(
+            layer=_writable(body.layer, request.principal),
+            source=body.source,
+            content=await asyncio.to_thread(_content, body),
+            media_type=body.media_type,
+            title=body.title,
+            valid_until=body.valid_until,
+        )
+        added = await self.library.add(upload, _actor(request.principal))
+        return json_response(added, status=201 if added.outcome == "added" else 200)
+
+    async def add_card(self, request: HttpRequest) -> HttpResponse:
+        """Add a card."""
+        body: CardBody = await request.read(CardBody)
+        card = await self.library.add_card(
+            layer=_writable(body.layer, request.principal),
+            kind=body.kind,
+            text=body.text,
+            title=body.title,
+            valid_until=body.valid_until,
+            actor=_actor(request.principal),
+        )
+        return json_response(card, status=201)
+
+    async def search(self, request: HttpRequest) -> HttpResponse:
+        """Search both layers."""
+        sought: Sought = await request.read(Sought)
+        query = SearchQuery(layers=_seen(request.principal), **asdict(sought, recurse=False))
+        passages = await search(request.application, query, request.principal.group)
+        return json_response(Found(passages=tuple(passages)))
+
+    async def list(self, request: HttpRequest) -> HttpResponse:
+        """List a page."""
+        query = _query(request)
+        layers = _seen(request.principal)
+        if query.layer is not None:
+            layers = tuple(layer for layer in layers if layer == query.layer)
+        items = await self.library.store.items(layers, after=query.after, limit=query.limit)
+        more = items[-1].id if len(items) == query.limit else None
+        return json_response(Items(items=tuple(items), next=more))
+
+    async def show(self, request: HttpRequest) -> HttpResponse:
+        """Show an item."""
+        layers, id_ = _seen(request.principal), request.path_params["id"]
+        item = await self.library.store.item(layers, id_)
+        if item is None:
+            raise unknown(id_)
+        passages = await self.library.store.neighbours(layers, id_, 0, 2**31 - 1)
+        return json_response(Whole(item=item, passages=tuple(passages)))
+
+    async def remove(self, request: HttpRequest) -> HttpResponse:
+        """Remove an item, and return it."""
+        principal, id_ = request.principal, request.path_params["id"]
+        item = await self.library.store.item(_seen(principal), id_)
+        if item is None:
+            raise unknown(id_)
+        removed = await self.library.remove(
+            _writable(item.layer, principal), id_, _actor(principal)
+        )
+        return json_response(Items(items=(removed,)))
+
+    async def passage(self, request: HttpRequest) -> HttpResponse:
+        """Return a passage, whatever has become of its item since it was cited."""
+        id_ = request.path_params["id"]
+        found = await self.library.store.passages(_seen(request.principal), [id_])
+        if not found:
+            raise NotFound(f"there is no passage {id_!r:.200}")
+        return json_response(found[0])
+
+
+def _seen(principal: Principal) -> tuple[str, ...]:
+    return (group_layer(principal.group), GLOBAL)
+
+
+def _writable(layer: str | None, principal: Principal) -> str:
+    """Return the layer that is written: one's own, the global one for admins alone."""
+    own = group_layer(principal.group)
+    if layer in (None, own):
+        return own
+    if layer != GLOBAL:
+        raise Forbidden(
+            f"a key of the group {principal.group!r} writes to its layer, not to others"
+        )
+    if not principal.may("admin"):
+        raise Forbidden("only the role 'admin' writes to the global layer: every group sees it")
+    return GLOBAL
+
+
+def _actor(principal: Principal) -> str:
+    return principal.key_id or WITHOUT_KEY
+
+
+def _content(body: DocumentBody) -> bytes:
+    if (body.text is None) == (body.content_base64 is None):
+        raise InvalidField("give either text or content_base64", param="text")
+    if body.text is not None:
+        return body.text.encode()
+    try:
+        return b64decode(body.content_base64 or "", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidField(f"content_base64: {error}", param="content_base64") from error
+
+
+def _query(request: HttpRequest) -> ListQuery:
+    known = ("layer", "after", "limit")
+    for name in request.query:
+        if name not in known:
+            raise InvalidField(
+                f"there is no parameter {name!r:.40}{nearest(name, known)}", param=name
+            )
+    told: dict[str, str | int] = dict(request.query)
+    if "limit" in told:
+        try:
+            told["limit"] = int(told["limit"])
+        except ValueError:
+            raise InvalidField("limit is a whole number", param="limit") from None
+    try:
+        query: ListQuery = structure(told, ListQuery)
+    except Exception as error:
+        raise InvalidField(f"limit is 1 to {LARGEST_PAGE}", param="limit") from error
+    return query

@@ -1,0 +1,234 @@
+"""The store: documents, cards and their passages in the tables of the deployment's database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import define
+
+from coe_core.card import Card
+from coe_core.codec import decode, encode, structure, unstructure
+from coe_core.error import Conflict
+from coe_core.knowledge import Document, Item, PassageChanges, card_passage
+from coe_core.service import EVERY_GROUP, Database
+from coe_core.turn import Passage
+from coe_knowledge.layer import group_of, groups_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+PAGE = 500
+"""How many changes are told at once."""
+
+
+@define(eq=False)
+class SqlKnowledgeStore:
+    """A `KnowledgeStore` on the deployment's `Database`."""
+
+    database: Database
+    name: str = "knowledge"
+
+    async def open(self) -> None:
+        """Bring the tables up to date."""
+        from coe_knowledge.table import HEAD
+
+        await self.database.upgrade("knowledge", "coe_knowledge:migrations", head=HEAD)
+
+    async def put_document(self, document: Document, passages: Sequence[Passage]) -> None:
+        await self.database.write(lambda c: _Writing(c).put(document, passages))
+
+    async def put_card(self, card: Card) -> None:
+        await self.database.write(lambda c: _Writing(c).put(card, [card_passage(card)]))
+
+    async def remove(self, layers: Sequence[str], item_id: str) -> bool:
+        groups = groups_of(layers)
+        return await self.database.write(lambda c: _Writing(c).remove(groups, item_id))
+
+    async def item(self, layers: Sequence[str], item_id: str) -> Item | None:
+        found = await self.items_where(layers, lambda query, t: query.where(t.id == item_id))
+        return found[0] if found else None
+
+    async def items(
+        self, layers: Sequence[str], *, after: str = "", limit: int = 1000
+    ) -> Sequence[Item]:
+        return await self.items_where(
+            layers, lambda query, t: query.where(t.id > after).order_by(t.id).limit(limit)
+        )
+
+    async def items_where(
+        self, layers: Sequence[str], narrow: Callable[[Any, Any], Any]
+    ) -> Sequence[Item]:
+        """Return the items of the layers that a narrower query selects."""
+        from coe_knowledge.table import items
+
+        bodies = await self._bodies(layers, items, lambda query: narrow(query, items.c))
+        return [_item(body) for body in bodies]
+
+    async def passages(self, layers: Sequence[str], ids: Sequence[str]) -> Sequence[Passage]:
+        from coe_knowledge.table import passages
+
+        wanted = dict.fromkeys(ids)
+        bodies = await self._bodies(
+            layers, passages, lambda query: query.where(passages.c.id.in_(wanted))
+        )
+        found = {passage.id: passage for passage in map(_passage, bodies)}
+        return [found[id_] for id_ in wanted if id_ in found]
+
+    async def neighbours(
+        self, layers: Sequence[str], item_id: str, first: int, last: int
+    ) -> Sequence[Passage]:
+        from coe_knowledge.table import passages
+
+        column = passages.c
+        bodies = await self._bodies(
+            layers,
+            passages,
+            lambda query: query.where(
+                column.item_id == item_id, column.position.between(first, last)
+            ).order_by(column.position),
+        )
+        return [_passage(body) for body in bodies]
+
+    async def follow(self, cursor: str = "") -> AsyncIterator[PassageChanges]:
+        while changes := await self.database.read(None, partial(_changes, cursor=cursor)):
+            yield changes
+            cursor = changes.cursor
+
+    async def _bodies(
+        self, layers: Sequence[str], table: Any, narrow: Callable[[Any], Any]
+    ) -> Sequence[str]:
+        """Select from the layers alone, where one group is concerned as that group: then the
+        database itself shows nothing of another.
+        """
+        import sqlalchemy as sa
+
+        groups = groups_of(layers)
+        own = groups - {EVERY_GROUP}
+        reader = None if len(own) > 1 else next(iter(own), EVERY_GROUP)
+        query = narrow(sa.select(table.c.body).where(table.c.group_name.in_(groups)))
+        return await self.database.read(reader, lambda c: c.execute(query).scalars().all())
+
+
+class _Writing:
+    """One transaction that writes. They wait for each other, so that changes are numbered in the
+    order in which they are seen: whoever follows misses none.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        import sqlalchemy as sa
+
+        from coe_knowledge import table
+
+        self._sa, self._table, self._run = sa, table, connection.execute
+        counter = sa.select(table.changes.c.last).with_for_update()
+        self._last = self._run(counter).scalar_one()
+
+    def put(self, item: Item, passages: Sequence[Passage]) -> None:
+        """Write an item, and of its passages what is new."""
+        group, table = group_of(item.layer), self._table
+        old = self._known(item.id)
+        new: dict[str, dict[str, Any]] = {
+            passage.id: {
+                "id": passage.id,
+                "group_name": group,
+                "item_id": item.id,
+                "position": passage.position,
+                "is_findable": item.state == "active",
+                "body": _body(passage),
+            }
+            for passage in passages
+        }
+        changed = [row for id_, row in new.items() if old.get(id_) != row]
+        self._forget([id_ for id_ in old if id_ not in new], [row["id"] for row in changed])
+        if changed:
+            numbered = [row | {"change": self._number()} for row in changed]
+            self._run(self._sa.insert(table.passages), numbered)
+        self._run(self._sa.delete(table.items).where(table.items.c.id == item.id))
+        row = {"id": item.id, "group_name": group, "body": _body(item)}
+        self._run(self._sa.insert(table.items), row)
+        self._count()
+
+    def remove(self, groups: set[str], item_id: str) -> bool:
+        """Remove an item of those groups with its passages."""
+        items = self._table.items
+        of_group = items.c.group_name.in_(groups)
+        gone = self._run(self._sa.delete(items).where(items.c.id == item_id, of_group)).rowcount
+        if gone:
+            self._forget([*self._known(item_id)], [])
+            self._count()
+        return bool(gone)
+
+    def _known(self, item_id: str) -> Mapping[str, Mapping[str, Any]]:
+        column = self._table.passages.c
+        told = (c for c in column if c.name != "change")
+        query = self._sa.select(*told).where(column.item_id == item_id)
+        return {row.id: dict(row._mapping) for row in self._run(query)}  # noqa: SLF001 its public name
+
+    def _forget(self, gone: Sequence[str], replaced: Sequence[str]) -> None:
+        """Delete passages; of those that will not come again, tell who follows."""
+        table = self._table
+        for start in range(0, len(ids := [*gone, *replaced]), PAGE):
+            some = ids[start : start + PAGE]
+            self._run(self._sa.delete(table.passages).where(table.passages.c.id.in_(some)))
+        if gone:
+            rows = [{"change": self._number(), "passage_id": id_} for id_ in gone]
+            self._run(self._sa.insert(table.removals), rows)
+
+    def _number(self) -> int:
+        self._last += 1
+        return int(self._last)
+
+    def _count(self) -> None:
+        self._run(self._sa.update(self._table.changes).values(last=self._last))
+
+
+def _changes(connection: Connection, cursor: str) -> PassageChanges | None:
+    """Read the changes next behind a cursor, None when there are none."""
+    import sqlalchemy as sa
+
+    from coe_knowledge.table import changes, passages, removals
+
+    store_id, last = connection.execute(sa.select(changes.c.store_id, changes.c.last)).one()
+    of_store, _, seen_text = (cursor or f"{store_id}:0").partition(":")
+    seen = int(seen_text)
+    if of_store != store_id or seen > last:
+        raise Conflict("the cursor is of another store of knowledge; follow from the beginning")
+    if seen == last:
+        return None
+
+    def behind(table: sa.Table, *columns: Any) -> Sequence[Any]:
+        query = sa.select(table.c.change, *columns).where(table.c.change > seen)
+        return connection.execute(query.order_by(table.c.change).limit(PAGE)).all()
+
+    put = behind(passages, passages.c.id, passages.c.is_findable, passages.c.body)
+    gone = behind(removals, removals.c.passage_id)
+    # Where one of the two has more to tell, the other goes no further.
+    reached = min([last, *(rows[-1].change for rows in (put, gone) if len(rows) == PAGE)])
+    rows = [row for row in put if row.change <= reached]
+    found = {row.id: _passage(row.body) for row in rows if row.is_findable}
+    removed = [row.id for row in rows if not row.is_findable]
+    removed += [row.passage_id for row in gone if row.change <= reached]
+    return PassageChanges(
+        put=tuple(found.values()),
+        removed=tuple(id_ for id_ in dict.fromkeys(removed) if id_ not in found),
+        cursor=f"{store_id}:{reached}",
+    )
+
+
+def _body(value: Item | Passage) -> str:
+    return encode(unstructure(value)).decode()
+
+
+def _passage(body: str) -> Passage:
+    return structure(decode(body), Passage)
+
+
+def _item(body: str) -> Item:
+    value = decode(body)
+    if "media_type" in value:
+        return structure(value, Document)
+    return structure(value, Card)
