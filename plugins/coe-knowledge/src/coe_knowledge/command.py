@@ -69,7 +69,7 @@ def knowledge_command(settings: Settings) -> click.Group:
     def desk(context: click.Context) -> None:
         context.obj = Desk(context.obj, settings)
 
-    help_text = "Add documents and cards that answers use, list, show, find and remove them."
+    help_text = "Add documents and cards that answers use; list, show, find and remove them."
     commands = [add, list_, show, search_, remove, reindex]
     return click.Group("knowledge", callback=desk, help=help_text, commands=commands)
 
