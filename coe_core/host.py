@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Self
@@ -26,16 +26,15 @@ from coe_core.caller import ModelCaller, ModelEmbedder
 from coe_core.clock import SystemClock
 from coe_core.compose import Part, PluginCommands, compose, compose_commands
 from coe_core.ephemeral import ClosedJournal, EphemeralRecords
-from coe_core.error import CoeError, StartRefused, Unavailable
+from coe_core.error import CoeError, Conflict, StartRefused, Unavailable
 from coe_core.message import Json
 from coe_core.plugin import Installed, discover, offers_services
 from coe_core.rate import RateMeter
 from coe_core.scheduler import JobScheduler
 from coe_core.service import Clock, StateStore
 from coe_core.settings import Settings, load
-from coe_core.state import SqliteStateStore
+from coe_core.state import STATE_FILE, SqliteStateStore
 
-STATE_FILE = "state.sqlite"
 LOG_FOLDER = "events"
 """Where a data folder has its log, whichever plugin keeps it."""
 
@@ -159,6 +158,11 @@ class Host:
         Raises `Conflict` for a required plugin that is to be switched off.
         """
         toggle.check(self.settings, key, value)
+        if value is False and key in map(toggle.plugin_toggle, self._keepers()):
+            raise Conflict(
+                "the plugin keeps the switches itself: write enabled = false into its table of the "
+                "settings"
+            )
         async with self.lease() as before:
             await before.need(StateStore).put(key, value)
             await self._adopt(self.settings)
@@ -181,13 +185,22 @@ class Host:
     async def _adopt(self, settings: Settings) -> None:
         """Compose with the present toggles, open what is new, and swap."""
         async with self._swap:
-            standing = await Standing.read(self._store())
-            application, parts = await self._composed(settings, standing)
+            store = self._store()
+            while True:
+                standing = await Standing.read(store)
+                application, self._parts = await self._composed(settings, standing)
+                if (chosen := application.need(StateStore)) is store:
+                    break
+                store = chosen  # It may say otherwise than the one that led to it.
             self.settings, self._standing = settings, standing
-            self.application, self._parts = application, parts
+            self.application = application
             for accounts in (BudgetBook, RateMeter):
                 self.engine_services[accounts].store = application.need(StateStore)
             await self._retire()
+
+    def _keepers(self) -> set[str]:
+        """Name the plugin whose state store says what is switched off: it cannot be itself."""
+        return {name for name, part in self._parts.items() if StateStore in part.services}
 
     def _store(self) -> StateStore:
         if hasattr(self, "application"):
@@ -201,7 +214,7 @@ class Host:
         installed = dict(self.installed)
         services = self.engine_services
         unopened: list[PluginProblem] = []
-        kept = self.kept.union(settings.coe.required_plugins)
+        kept = self.kept.union(settings.coe.required_plugins, self._keepers())
         changes = toggle.without(standing.changes, kept)
         while True:
             application, parts = compose(
@@ -213,6 +226,8 @@ class Host:
                 operator_params=toggle.operator_params(standing.changes),
             )
             problem = await self._open_all(parts)
+            if problem is not None and StateStore in parts[problem.plugin].services:
+                raise StartRefused(f"without its state nobody knows who may do what: {problem}")
             if problem is not None:
                 unopened.append(problem)
                 del installed[problem.plugin]
@@ -293,13 +308,14 @@ class Host:
             self._watchers.append(asyncio.create_task(self._follow(prefix)))
 
     async def _follow(self, prefix: str) -> None:
-        async for _ in self._store().watch(prefix):
-            if await Standing.read(self._store()) == self._standing:
-                continue
-            try:
-                await self._adopt(self.settings)
-            except CoeError as error:
-                logger.bind(prefix=prefix, code=error.code).error("a change could not be applied")
+        while True:
+            async for _ in self._store().watch(prefix):
+                try:
+                    if await Standing.read(self._store()) != self._standing:
+                        await self._adopt(self.settings)
+                except CoeError as error:
+                    logger.bind(prefix=prefix, code=error.code).error("a change was not applied")
+            await asyncio.sleep(0)  # It was closed: another is in its place, or we are to end.
 
 
 @define(eq=False)
@@ -318,15 +334,23 @@ class Leases:
 def compose_unopened(settings: Settings, data_dir: Path) -> tuple[Application, Mapping[str, Part]]:
     """Compose what is installed with the present toggles, and open nothing: enough to look at."""
     installed, problems = discover()
-    store = SqliteStateStore(data_dir / STATE_FILE)
-    state = _peeked(store)
-    application, parts = compose(
-        toggle.with_toggles(settings, state, installed),
-        installed=installed,
-        engine_services=engine_services(settings, SystemClock(), store, Leases()),
-        data_dir=data_dir,
-        operator_params=toggle.operator_params(state),
-    )
+    own = SqliteStateStore(data_dir / STATE_FILE)
+    services = engine_services(settings, SystemClock(), own, Leases())
+
+    def composed(store: Any) -> tuple[Application, Mapping[str, Part]]:
+        state = _peeked(store)
+        return compose(
+            toggle.with_toggles(settings, state, installed),
+            installed=installed,
+            engine_services=services,
+            data_dir=data_dir,
+            operator_params=toggle.operator_params(state),
+        )
+
+    application, parts = composed(own)
+    if (store := application.need(StateStore)) is not own and hasattr(store, "peek"):
+        with suppress(CoeError):  # It is away; that is for a check to say.
+            application, parts = composed(store)
     return evolve(application, problems=(*problems, *application.problems)), parts
 
 
@@ -343,7 +367,7 @@ def unopened_commands(settings: Settings, data_dir: Path) -> PluginCommands:
     return evolve(commands, problems=(*problems, *commands.problems))
 
 
-def _peeked(store: SqliteStateStore) -> dict[str, Json]:
+def _peeked(store: Any) -> dict[str, Json]:
     return {key: value for prefix in toggle.PREFIXES for key, value in store.peek(prefix).items()}
 
 

@@ -19,6 +19,9 @@ from coe_core.service import Versioned
 
 T = TypeVar("T")
 
+STATE_FILE = "state.sqlite"
+"""Where in a data folder the engine's own store is."""
+
 # The version is SQLite's own growing row number: AUTOINCREMENT never gives one out twice, so that
 # a version read before a key was removed does not fit the key that is written again later.
 SCHEMA = """

@@ -12,6 +12,7 @@ from pathlib import Path
 from attrs import frozen
 
 from coe_core.error import Conflict
+from coe_core.state import STATE_FILE
 from coe_records import sqlite
 from coe_records.audit import Fault, audit
 from coe_records.folder import DataFolder
@@ -21,7 +22,7 @@ from coe_records.plugin_database import FILE
 from coe_records.projection import Projection
 from coe_records.rebuild import rebuild
 
-OWNED = ("state.sqlite", FILE)
+OWNED = (STATE_FILE, FILE)
 """Of what no log tells: the engine's own state store (keys, toggles, parameters, budgets), and the
 plugins' tables.
 """

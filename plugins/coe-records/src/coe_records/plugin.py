@@ -46,9 +46,20 @@ class RecordsPlugin:
         records = Records(ctx.data_dir, ctx.need(Clock), settings.segment_bytes, settings.database)
         contracts = (Journal, RecordReader, SessionStore)
         return [
+            *self._shared_state(ctx),
             *(Service(contract=contract, provider=records) for contract in contracts),
             Service(contract=Database, provider=PluginDatabase(ctx.data_dir, settings.database)),
         ]
+
+    def _shared_state(self, ctx: Context) -> list[Service]:
+        """Keep the state where several machines see it; alone, the engine keeps it."""
+        if self.settings.database is None:
+            return []
+        from coe_core.state import STATE_FILE
+        from coe_records.postgres_state import PostgresStateStore
+
+        store = PostgresStateStore(ctx.data_dir / STATE_FILE, self.settings.database)
+        return [Service(contract=StateStore, provider=store)]
 
     @hookimpl
     def coe_monitors(self, ctx: Context) -> Sequence[Monitor]:

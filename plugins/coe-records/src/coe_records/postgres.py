@@ -158,10 +158,12 @@ def _insert(into: sa.Table, clash: Clash) -> str:
     return f"{statement} ON CONFLICT ({', '.join(key)}) DO {action}"
 
 
+_BECOME = "SELECT set_config('role', current_database() || %s, false)"
+
+
 def become(session: psycopg.Connection[Any], role: str) -> None:
     """Take a role of the database for as long as the session lasts."""
-    query = "SELECT set_config('role', current_database() || %s, false)"
-    session.execute(query, [f"_{role}"])
+    session.execute(_BECOME, [f"_{role}"])
 
 
 @frozen
@@ -182,6 +184,17 @@ class PostgresServer:
         session = self.session(name)
         become(session, role)
         return PostgresConnection(self, session, name, role)
+
+    async def connect_async(self) -> psycopg.AsyncConnection[Any]:
+        """Open a session for the event loop, in the role of the writer."""
+        told = {**PATIENCE, **self._parameters(), "application_name": "coe"}
+        session = await psycopg.AsyncConnection.connect(**told, autocommit=True)
+        try:
+            await session.execute(_BECOME, ["_writer"])
+        except BaseException:
+            await session.close()
+            raise
+        return session
 
     def session(self, name: str = "coe") -> psycopg.Connection[Any]:
         """Open a session of the driver's own. Raises `StartRefused` for a server too old."""

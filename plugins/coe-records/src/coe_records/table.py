@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from coe_records.column import String, Text
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration, so that a start need not load Alembic to find that none is due."""
 
 VERSION_TABLE = "records_version"
