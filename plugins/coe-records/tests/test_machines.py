@@ -11,16 +11,18 @@ import psycopg
 import pytest
 from coe_records.audit import audit
 from coe_records.folder import DataFolder
+from coe_records.log import Log
 from coe_records.projection import Projection
 from coe_records.reader import Reader
 from coe_records.rebuild import rebuild
 from coe_records.records import Records
+from coe_records.repair import repair
 from coe_records.writer import Draft, Writer
 
 from coe_core.error import StartRefused, Unavailable
-from coe_core.record import Interaction
+from coe_core.record import Interaction, StateChange
 from coe_core.settings import Secret
-from coe_core.testing.clock import ManualClock
+from coe_core.testing.clock import EPOCH, ManualClock
 from coe_core.testing.postgres import Cluster, NoPostgres, cluster
 
 Open = Callable[..., Writer]
@@ -67,6 +69,67 @@ async def test_turn_of_a_lost_machine_is_read_on_another(
     assert await reader.interaction("research", turn.id) == turn
     await reader.close()
     assert audit(machines[0]).faults == ()
+
+
+async def test_log_of_every_machine_is_followed_on_each(
+    machines: list[DataFolder], open_writer: Open, make_turn: MakeTurn
+) -> None:
+    """Also that of one that is gone, and each record once."""
+    turns = [make_turn(n) for n in range(4)]
+    write(machines[0], open_writer, *turns[:2])
+    write(machines[1], open_writer, turns[2])
+    reader = Reader(machines[0])
+    await reader.open()
+    first = [stretch async for stretch in reader.follow()]
+    write(machines[1], open_writer, turns[3])
+    shutil.rmtree(machines[1].path)
+    rest = [stretch async for stretch in reader.follow(first[-1].cursor)]
+    await reader.close()
+    assert {r.id for s in first for r in s.records} == {turn.id for turn in turns[:3]}
+    assert [record for stretch in rest for record in stretch.records] == [turns[3]]
+
+
+def garble(path: Path, lines: list[bytes]) -> None:
+    """Spoil the second and the third line, and what is between them."""
+    start = len(lines[0]) + 9
+    whole = path.read_bytes()
+    path.write_bytes(whole[:start] + b"\0" * len(lines[1]) + whole[start + len(lines[1]) :])
+
+
+def cut(path: Path, lines: list[bytes]) -> None:
+    path.write_bytes(path.read_bytes()[: len(lines[0]) + 20])
+
+
+def remove(path: Path, lines: list[bytes]) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("lose", [garble, cut, remove])
+def test_bytes_of_the_log_are_taken_back(
+    lose: Callable[[Path, list[bytes]], None],
+    folder: DataFolder,
+    open_writer: Open,
+    make_turn: MakeTurn,
+    tables: Tables,
+) -> None:
+    """Those of records without rows, too."""
+    change = StateChange(key="toggles/x", value=False, actor="tester", at=EPOCH)
+    with closing(open_writer(folder, segment_bytes=2500)) as writer:
+        for records in ([make_turn(0)], [change], [make_turn(1)], [make_turn(2), make_turn(3)]):
+            writer.commit([Draft.of(record) for record in records])
+    log, before = Log(folder.events), tables(folder)
+    bytes_before = {path: (folder.events / path).read_bytes() for path in log.segments()}
+    segment = max(bytes_before, key=lambda path: bytes_before[path].count(b"\n"))
+    lose(folder.events / segment, bytes_before[segment].splitlines(keepends=True))
+    assert audit(folder).faults
+    repaired = repair(folder, ManualClock(), dry_run=False, segment_bytes=1 << 20)
+    assert repaired.left == ()
+    assert {step.partition(" ")[2] for step in repaired.steps} == {
+        "is taken back from the database"
+    }
+    for path, whole in bytes_before.items():
+        assert (folder.events / path).read_bytes()[: len(whole)] == whole
+    assert tables(folder)["interactions"] == before["interactions"]
 
 
 def test_rebuild_on_one_leaves_the_rows_of_the_other(

@@ -13,8 +13,8 @@ from coe_core.error import Conflict
 from coe_core.record import Record
 from coe_core.service import Stretch
 from coe_records.envelope import Line
-from coe_records.log import Entry, Log
-from coe_records.table import segments
+from coe_records.log import Entry, Log, entry_of
+from coe_records.table import lines, segments
 from coe_records.writer import KINDS, Repair
 
 STRETCH_LINES = 500
@@ -24,7 +24,9 @@ _CLASSES = {kind: cls for cls, kind in KINDS.items() if cls is not Repair}
 
 @frozen
 class Follower:
-    """Reads what is in the database as well: what a crash left behind that may be torn."""
+    """Reads what is in the database as well: what a crash left behind that may be torn. What is in
+    the logs of other machines is read from the lines that the database keeps.
+    """
 
     _log: Log
 
@@ -36,14 +38,33 @@ class Follower:
         for path, end in extents.items():
             start, wanted = read.get(path, 0), STRETCH_LINES - len(entries)
             if start < end and wanted:
-                found = list(islice(self._log.entries(path, start, end), wanted))
-                read[path] = start + sum(entry.pointer.length for entry in found)
+                found = list(islice(self._entries(connection, path, start, end), wanted))
+                last = found[-1].pointer if found else None
+                read[path] = last.offset + last.length if last else end
                 entries += found
         if not entries:
             return None
-        lines = [entry.line for entry in entries if entry.line is not None]
-        records = tuple(record for line in lines for record in records_of(line))
+        whole = [entry.line for entry in entries if entry.line is not None]
+        records = tuple(record for line in whole for record in records_of(line))
         return Stretch(records=records, cursor=encode(read).decode())
+
+    def _entries(self, connection: Connection, path: str, start: int, end: int) -> Iterator[Entry]:
+        try:
+            yield from self._log.entries(path, start, end)
+        except FileNotFoundError:
+            yield from kept_entries(connection, path, start, end)
+
+
+def kept_entries(connection: Connection, path: str, start: int, end: int) -> Iterator[Entry]:
+    """Read a segment from one offset to another in the lines that are kept of it."""
+    query = (
+        select(lines.c.offset_bytes, lines.c.line)
+        .where(lines.c.segment == path, lines.c.offset_bytes.between(start, end - 1))
+        .order_by(lines.c.offset_bytes)
+        .limit(STRETCH_LINES)
+    )
+    for offset, line in connection.execute(query):
+        yield entry_of(path, offset, line)
 
 
 def records_of(line: Line) -> Iterator[Record]:

@@ -81,7 +81,7 @@ class Log:
         with self.open(segment) as file:
             file.seek(start)
             while offset < stop and (raw := file.readline(stop - offset)):
-                yield _entry(segment, offset, raw)
+                yield entry_of(segment, offset, raw)
                 offset += len(raw)
 
     def lines(self, segment: str, start: int = 0) -> int:
@@ -149,7 +149,8 @@ def checked(raw: bytes, pointer: Pointer) -> Line:
     return parse(raw)
 
 
-def _entry(segment: str, offset: int, raw: bytes) -> Entry:
+def entry_of(segment: str, offset: int, raw: bytes) -> Entry:
+    """Read what stands at a place."""
     pointer = Pointer(
         segment=segment, offset=offset, length=len(raw), sha256=sha256(raw).hexdigest()
     )

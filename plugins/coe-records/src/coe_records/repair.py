@@ -14,7 +14,7 @@ from attrs import frozen
 
 from coe_core.record import Pointer
 from coe_core.service import Clock
-from coe_records import manifest
+from coe_records import kept, manifest
 from coe_records.audit import Fault, audit
 from coe_records.bit import changed_bit
 from coe_records.comparison import KEYS
@@ -63,6 +63,8 @@ class Lost:
 class Plan:
     """What can be mended, and from where."""
 
+    kept: tuple[Pointer, ...] = ()
+    """Lines that the log has no more, and the database has."""
     flips: tuple[Flip, ...] = ()
     lost: tuple[Lost, ...] = ()
     rebuilds: bool = False
@@ -73,6 +75,7 @@ class Plan:
     def steps(self) -> tuple[str, ...]:
         """Say it, one sentence each."""
         return (
+            *(f"{at.segment}:{at.offset} is taken back from the database" for at in self.kept),
             *(f"a bit of {flip.segment}:{flip.offset} is turned back" for flip in self.flips),
             *(f"{lost.owner} is restored from the database" for lost in self.lost),
             *(["the tables are made again from the log"] if self.rebuilds else []),
@@ -137,6 +140,8 @@ def _carry_out(folder: DataFolder, writer: Writer, plan: Plan, faults: Sequence[
     texts = [f"{fault.kind} {fault.where}: {fault.text}" for fault in faults[:GROUP_RECORDS]]
     record = Repair(at=datetime.now(UTC), found=tuple(texts), steps=plan.steps)
     writer.commit([Draft.of(record)])
+    if plan.kept:
+        _take_back(folder, plan.kept)
     for flip in plan.flips:
         with locked(folder.lock):
             _turn_back(folder.events, flip)
@@ -152,6 +157,9 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
     if not faults:
         return Plan()
     log = Log(folder.events)
+    with closing(folder.tables.connect(writable=False)) as connection:
+        if there := dict.fromkeys(_kept(log, connection, faults)):
+            return Plan(kept=tuple(there))
     lost = []
     altered = {fault.where for fault in faults if fault.kind == "altered"}
     flips = [*_flips(log, _damaged_bodies(log, faults))]
@@ -171,6 +179,17 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
         rebuilds=any(map(_is_of_database, faults)) and not _speaks_against_log(faults),
         manifests=tuple(_badly_sealed(faults)),
     )
+
+
+def _kept(log: Log, connection: Connection, faults: Sequence[Fault]) -> Iterator[Pointer]:
+    """Yield what the log lacks by its own lines, and by the checksums in the database."""
+    kinds = ("damaged", "torn", "lost", "broken_chain")
+    for segment in sorted({_segment(fault) for fault in faults if fault.kind in kinds}):
+        yield from kept.lost_lines(connection, log, segment)
+    for each in _broken(log, connection):
+        line = kept.line_at(connection, each.pointer)
+        if line is not None and sha256(line).hexdigest() == each.pointer.sha256:
+            yield each.pointer
 
 
 def _broken(log: Log, connection: Connection) -> Iterator[Lost]:
@@ -296,6 +315,12 @@ def _turn_back(events: Path, flip: Flip) -> None:
         disk.sync(fd)
     finally:
         os.close(fd)
+
+
+def _take_back(folder: DataFolder, lost: Sequence[Pointer]) -> None:
+    with closing(folder.tables.connect(writable=False)) as connection, locked(folder.lock):
+        for pointer in lost:
+            kept.take_back(connection, Log(folder.events), pointer)
 
 
 def _restore(folder: DataFolder, writer: Writer, lost: Sequence[Lost]) -> None:

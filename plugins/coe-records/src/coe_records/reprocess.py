@@ -86,7 +86,7 @@ class Reprocessing:
         """List the batches that are due."""
         log, found = self._records.log, []
         for segment, size in (await self._records.ends()).items():
-            if self._window.may_hold(segment):
+            if self._window.may_hold(segment) and log.size(segment):  # Else another machine's.
                 done = await self._book.done(self._job, segment, _sha256(log, segment))
                 for start, end in done.missing(size):
                     found += [
@@ -178,13 +178,18 @@ class RetryJob:
             store, clock = application.need(StateStore), application.need(Clock)
             book = BatchBook(store, clock)
             for job in application.segment_jobs:
-                due = [f for f in await book.failed(job.name) if f.next_at <= clock.now()]
+                failed = await book.failed(job.name)
+                due = [f for f in failed if f.next_at <= clock.now() and self._is_here(f)]
                 async with leased(store, clock, f"reprocess/{job.name}") as is_ours:
-                    batches = [failed.batch for failed in due] if is_ours else []
+                    batches = [each.batch for each in due] if is_ours else []
                     work = Reprocessing(self._records, book, job)
                     result = await work.run(batches, lambda _: None)
                     tried, done = tried + result.batches, done + result.done
         return {"tried": tried, "done": done}
+
+    def _is_here(self, failed: FailedBatch) -> bool:
+        """Whether the log has it, and not that of another machine, whose workers will try it."""
+        return self._records.log.size(failed.batch.segment) > 0
 
 
 @frozen
