@@ -2,7 +2,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
@@ -52,13 +52,17 @@ EXTRA_TURNS = """
 
 @pytest.fixture
 def turns(folder: DataFolder, open_writer: Open, make_turn: MakeTurn) -> list[Interaction]:
-    """Write a state change and nine turns into a sealed segment, and three into the next."""
+    """Write a state change and nine turns into a sealed segment, and three into the next. What
+    Postgres keeps of lines is gone, as when it is in other hands: `test_machines` is about it.
+    """
     turns = [make_turn(n, attempts=n % 3) for n in range(12)]
     writer = open_writer(folder, segment_bytes=1000)
     change = StateChange(key="toggles/plugins/x", value=True, actor="me", at=EPOCH)
     writer.commit([Draft.of(change), *map(Draft.of, turns[:9])])
     writer.commit([Draft.of(turn) for turn in turns[9:]])
     writer.close()
+    with closing(folder.tables.connect()) as connection:
+        connection.execute("DELETE FROM lines")
     return turns
 
 

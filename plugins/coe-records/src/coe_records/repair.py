@@ -157,24 +157,25 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
     if not faults:
         return Plan()
     log = Log(folder.events)
-    with closing(folder.tables.connect(writable=False)) as connection:
-        if there := dict.fromkeys(_kept(log, connection, faults)):
-            return Plan(kept=tuple(there))
-    lost = []
+    lost, there = [], []
     altered = {fault.where for fault in faults if fault.kind == "altered"}
     flips = [*_flips(log, _damaged_bodies(log, faults))]
     with closing(folder.projection(writable=False).connection) as connection:
         for each in _broken(log, connection):
             if found := list(_flips(log, [each.pointer])):
                 flips += [flip for flip in found if flip not in flips]
+            elif _is_kept(connection, each.pointer):
+                there.append(each.pointer)
             elif _is_line(log, each.pointer) or _rows_at(connection, each) <= altered:
                 continue  # The row is wrong: the log has another in its place.
             elif any(_bodies(connection, each)):
                 lost.append(each)
         if not flips:
+            there += _kept(log, connection, faults)
+        if not (flips or there):
             flips += _header_flips(log, Projection(connection, log).marks(), faults)
-    if flips or lost:
-        return Plan(flips=tuple(flips), lost=tuple(lost))
+    if flips or there or lost:
+        return Plan(kept=tuple(dict.fromkeys(there)), flips=tuple(flips), lost=tuple(lost))
     return Plan(
         rebuilds=any(map(_is_of_database, faults)) and not _speaks_against_log(faults),
         manifests=tuple(_badly_sealed(faults)),
@@ -182,14 +183,15 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
 
 
 def _kept(log: Log, connection: Connection, faults: Sequence[Fault]) -> Iterator[Pointer]:
-    """Yield what the log lacks by its own lines, and by the checksums in the database."""
+    """Yield the lines that the log lacks, and the database has."""
     kinds = ("damaged", "torn", "lost", "broken_chain")
     for segment in sorted({_segment(fault) for fault in faults if fault.kind in kinds}):
         yield from kept.lost_lines(connection, log, segment)
-    for each in _broken(log, connection):
-        line = kept.line_at(connection, each.pointer)
-        if line is not None and sha256(line).hexdigest() == each.pointer.sha256:
-            yield each.pointer
+
+
+def _is_kept(connection: Connection, lost: Pointer) -> bool:
+    line = kept.line_at(connection, lost)
+    return line is not None and sha256(line).hexdigest() == lost.sha256
 
 
 def _broken(log: Log, connection: Connection) -> Iterator[Lost]:
