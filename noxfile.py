@@ -163,7 +163,7 @@ def tests(session: nox.Session) -> None:
     types(session)
     debian = {"cc": "build-essential", "pg_createcluster": "postgresql", "promtool": "prometheus"}
     install_system_packages(session, jq="jq", sqlite3="sqlite3", **debian)
-    run(session, "pytest", *session.posargs)
+    run(session, "pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session
