@@ -138,8 +138,8 @@ def _check_aliases(work: Composition, models: Mapping[str, Model]) -> None:
 
 
 def _parameters(work: Composition) -> dict[str, Parameter]:
-    """Return the parameters that the plugins declare, by name."""
-    found: dict[str, Parameter] = {}
+    """Return the parameters that the core and the plugins declare, by name."""
+    found = {own.name: own for own in declared("core", work.settings.coe)}
     for name, part in work.parts.items():
         settings = getattr(part.plugin, "settings", None)
         for parameter in declared(name, settings) if attrs.has(type(settings)) else ():

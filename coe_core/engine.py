@@ -113,6 +113,8 @@ async def _work(progress: Progress) -> Events:
         if verdict is None:
             raise
         progress.rescued_from = _known(progress, error)
+        if not progress.sent.text:
+            progress.passages = ()  # Who answers now is not shown them.
         async with aclosing(_shown(progress, rescue(progress, verdict))) as events:
             async for event in events:
                 yield event
@@ -123,9 +125,10 @@ async def _answered(progress: Progress) -> Events:
         raise fault
     route = progress.route = await _route(progress.turn)
     yield Routed(route=route)
-    progress.passages = await prompt.retrieve(progress.turn, route)
-    if progress.passages:
-        yield Retrieved(passages=progress.passages)
+    if route.model is not None:
+        progress.passages = await prompt.retrieve(progress.turn, route)
+        if progress.passages:
+            yield Retrieved(passages=progress.passages)
     answer = _answer if route.model is not None else _agent
     async with aclosing(answer(progress, route)) as events:
         async for event in events:

@@ -10,6 +10,7 @@ from attrs import define, evolve, field
 from coe_core.admission import Admission
 from coe_core.answer import AnswerBuilder
 from coe_core.caller import ModelCaller
+from coe_core.citation import used
 from coe_core.codec import canonical, unstructure
 from coe_core.error import CoeError
 from coe_core.event import AttemptEnded, Event
@@ -119,6 +120,7 @@ class Progress:
                 for name, value in turn.params.items()
             },
             passages=self.passages,
+            passages_used=used(self.passages, [message.text for message in answer]),
             prompts=dict(self.prompts),
             attempts=tuple(turn.ledger.attempts),
             exchange=tuple(self.exchange),

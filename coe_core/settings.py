@@ -23,6 +23,7 @@ from coe_core.codec import converter, shape_errors
 from coe_core.error import SettingsError
 from coe_core.message import Json
 from coe_core.model import Capability, Price
+from coe_core.parameter import parameter
 
 T = TypeVar("T")
 ZERO = Decimal(0)
@@ -85,6 +86,10 @@ class CoeTable:
     """How many times a model may call CoE's own tools in one turn."""
     history_messages: int = field(default=200, validator=ge(2))
     """How many stored messages are added when a client sends new messages alone."""
+    knowledge_tokens: int = parameter(default=2000, validator=ge(0))
+    """How many tokens, as they are estimated, the passages in a prompt may have; never more than a
+    third of what the model takes.
+    """
 
 
 @frozen(kw_only=True)

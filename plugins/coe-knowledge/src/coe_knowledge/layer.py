@@ -24,4 +24,5 @@ def groups_of(layers: Sequence[str]) -> set[str]:
 
 
 def _is_layer(layer: str) -> bool:
-    return layer == GLOBAL or (layer.startswith("group:") and layer != "group:")
+    is_group = layer.startswith("group:") and layer != "group:" and "\x00" not in layer
+    return layer == GLOBAL or is_group

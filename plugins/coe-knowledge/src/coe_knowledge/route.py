@@ -95,7 +95,7 @@ class Items:
 
     items: tuple[Item, ...]
     next: str | None = None
-    """What to ask for the next page with; null on the last."""
+    """What to ask for the next page with, as `after`; absent on the last."""
 
 
 @frozen(kw_only=True)

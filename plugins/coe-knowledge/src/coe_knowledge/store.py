@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
@@ -17,9 +17,7 @@ from coe_core.turn import Passage
 from coe_knowledge.layer import group_of, groups_of
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-T = TypeVar("T")
+    from sqlalchemy import Connection, Select, Table
 
 PAGE = 500
 """How many changes are told at once."""
@@ -45,37 +43,31 @@ class SqlKnowledgeStore:
         await self.database.write(lambda c: _Writing(c).put(card, [card_passage(card)]))
 
     async def remove(self, layers: Sequence[str], item_id: str) -> bool:
-        groups = groups_of(layers)
-        return await self.database.write(lambda c: _Writing(c).remove(groups, item_id))
+        groups, id_ = groups_of(layers), _findable(item_id)
+        return await self.database.write(lambda c: _Writing(c).remove(groups, id_))
 
     async def item(self, layers: Sequence[str], item_id: str) -> Item | None:
-        found = await self.items_where(layers, lambda query, t: query.where(t.id == item_id))
-        return found[0] if found else None
+        from coe_knowledge.table import items
+
+        query = _bodies(items, layers).where(items.c.id == _findable(item_id))
+        found = await self._read(layers, query)
+        return _item(found[0]) if found else None
 
     async def items(
         self, layers: Sequence[str], *, after: str = "", limit: int = 1000
     ) -> Sequence[Item]:
-        return await self.items_where(
-            layers, lambda query, t: query.where(t.id > after).order_by(t.id).limit(limit)
-        )
-
-    async def items_where(
-        self, layers: Sequence[str], narrow: Callable[[Any, Any], Any]
-    ) -> Sequence[Item]:
-        """Return the items of the layers that a narrower query selects."""
         from coe_knowledge.table import items
 
-        bodies = await self._bodies(layers, items, lambda query: narrow(query, items.c))
-        return [_item(body) for body in bodies]
+        behind = _bodies(items, layers).where(items.c.id > after.partition("\x00")[0])
+        found = await self._read(layers, behind.order_by(items.c.id).limit(limit))
+        return [_item(body) for body in found]
 
     async def passages(self, layers: Sequence[str], ids: Sequence[str]) -> Sequence[Passage]:
         from coe_knowledge.table import passages
 
-        wanted = dict.fromkeys(ids)
-        bodies = await self._bodies(
-            layers, passages, lambda query: query.where(passages.c.id.in_(wanted))
-        )
-        found = {passage.id: passage for passage in map(_passage, bodies)}
+        wanted = dict.fromkeys(map(_findable, ids))
+        query = _bodies(passages, layers).where(passages.c.id.in_(wanted))
+        found = {passage.id: passage for passage in map(_passage, await self._read(layers, query))}
         return [found[id_] for id_ in wanted if id_ in found]
 
     async def neighbours(
@@ -84,32 +76,23 @@ class SqlKnowledgeStore:
         from coe_knowledge.table import passages
 
         column = passages.c
-        bodies = await self._bodies(
-            layers,
-            passages,
-            lambda query: query.where(
-                column.item_id == item_id, column.position.between(first, last)
-            ).order_by(column.position),
+        query = _bodies(passages, layers).where(
+            column.item_id == _findable(item_id), column.position.between(first, last)
         )
-        return [_passage(body) for body in bodies]
+        found = await self._read(layers, query.order_by(column.position))
+        return [_passage(body) for body in found]
 
     async def follow(self, cursor: str = "") -> AsyncIterator[PassageChanges]:
         while changes := await self.database.read(None, partial(_changes, cursor=cursor)):
             yield changes
             cursor = changes.cursor
 
-    async def _bodies(
-        self, layers: Sequence[str], table: Any, narrow: Callable[[Any], Any]
-    ) -> Sequence[str]:
-        """Select from the layers alone, where one group is concerned as that group: then the
-        database itself shows nothing of another.
+    async def _read(self, layers: Sequence[str], query: Any) -> Sequence[str]:
+        """Read of some layers, where one group is concerned as that group: then the database itself
+        shows nothing of another.
         """
-        import sqlalchemy as sa
-
-        groups = groups_of(layers)
-        own = groups - {EVERY_GROUP}
+        own = groups_of(layers) - {EVERY_GROUP}
         reader = None if len(own) > 1 else next(iter(own), EVERY_GROUP)
-        query = narrow(sa.select(table.c.body).where(table.c.group_name.in_(groups)))
         return await self.database.read(reader, lambda c: c.execute(query).scalars().all())
 
 
@@ -217,6 +200,18 @@ def _changes(connection: Connection, cursor: str) -> PassageChanges | None:
         removed=tuple(id_ for id_ in dict.fromkeys(removed) if id_ not in found),
         cursor=f"{store_id}:{reached}",
     )
+
+
+def _bodies(table: Table, layers: Sequence[str]) -> Select[Any]:
+    """Select of the layers alone."""
+    import sqlalchemy as sa
+
+    return sa.select(table.c.body).where(table.c.group_name.in_(groups_of(layers)))
+
+
+def _findable(id_: str) -> str:
+    """Return an id, "" for what can be none: Postgres refuses to look for a NUL."""
+    return "" if "\x00" in id_ else id_
 
 
 def _body(value: Item | Passage) -> str:

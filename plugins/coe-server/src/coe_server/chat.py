@@ -22,6 +22,7 @@ from coe_core.model import Chunk
 from coe_core.request import ChatRequest
 from coe_core.settings import nearest
 from coe_server import idempotency
+from coe_server.citation import chat_annotations, remarks
 from coe_server.wire import (
     DONE,
     SSE,
@@ -30,7 +31,6 @@ from coe_server.wire import (
     dumps,
     error_response,
     event,
-    fallback_mark,
     head,
     turn_headers,
     usage_body,
@@ -177,8 +177,9 @@ class Frames:
     def _end(self, ended: TurnEnded) -> bytes:
         frames = []
         for index, reason in enumerate(ended.finish_reasons):
-            choice = {"index": index, "delta": self._opening(index), "finish_reason": reason}
-            frames.append(event({**self._head, "choices": [choice], **fallback_mark(ended)}))
+            delta = self._opening(index) | chat_annotations(ended.record, index)
+            choice = {"index": index, "delta": delta, "finish_reason": reason}
+            frames.append(event({**self._head, "choices": [choice], **remarks(ended)}))
         if self._include_usage:
             usage: dict[str, Any] = {"choices": [], "usage": usage_body(ended.usage)}
             frames.append(event({**self._head, **usage}))

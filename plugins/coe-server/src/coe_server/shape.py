@@ -168,11 +168,37 @@ class CompletionUsage:
 
 
 @frozen(kw_only=True)
-class Fallback:
-    """Who has answered in the place of the turn's target."""
+class Shown:
+    """A passage that the model was shown."""
 
-    fallback: str
-    """The alias."""
+    number: int
+    """What the answer cites it by: `[1]`."""
+    used: bool
+    """Whether the answer does."""
+    passage: str
+    """Its id."""
+    url: str | None
+    """Where it can be opened, below the server's address."""
+    item: str
+    """The document, card or earlier turn that it is a piece of."""
+    kind: str
+    layer: str
+    source: str
+    title: str
+    headings: tuple[str, ...]
+    page: int | None
+    first_line: int | None
+    last_line: int | None
+
+
+@frozen(kw_only=True)
+class Remarks:
+    """What CoE says of an answer."""
+
+    fallback: str | None = None
+    """The alias that has answered, where that is not the turn's target."""
+    citations: tuple[Shown, ...] | None = None
+    """The passages that the model was shown, if there were any."""
 
 
 @frozen(kw_only=True)
@@ -187,8 +213,8 @@ class Completion:
     """The alias that answered."""
     choices: tuple[AnswerChoice, ...]
     usage: CompletionUsage
-    coe: Fallback | None = None
-    """Only where somebody else than the turn's target has answered."""
+    coe: Remarks | None = None
+    """Only where there is something to say."""
 
 
 @frozen(kw_only=True)

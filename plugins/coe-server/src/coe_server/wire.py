@@ -14,12 +14,13 @@ import msgspec
 
 from coe_core.answer import Answer
 from coe_core.error import CoeError, RateLimited
-from coe_core.event import TurnEnded
 from coe_core.http import HttpResponse
 from coe_core.message import Json, Message, ToolCall
 from coe_core.model import Chunk, Model, ToolCallDelta, Usage, Vectors
 from coe_core.rate import RateLimits
+from coe_core.record import Interaction
 from coe_core.turn import Turn
+from coe_server.citation import chat_annotations, remarks
 
 SSE = "text/event-stream"
 DONE = b"data: [DONE]\n\n"
@@ -109,20 +110,25 @@ def completion_body(answer: Answer) -> Json:
     return {
         **head(answer.admitted.turn, "chat.completion", ended.model),
         "choices": [
-            {"index": index, "message": message_body(message), **extra, "finish_reason": reason}
+            {
+                "index": index,
+                "message": message_body(message) | _annotated(message, ended.record, index),
+                **extra,
+                "finish_reason": reason,
+            }
             for index, (message, extra, reason) in enumerate(choices)
         ],
         "usage": usage_body(ended.usage),
         **answer.extra,
-        **fallback_mark(ended),
+        **remarks(ended),
     }
 
 
-def fallback_mark(ended: TurnEnded) -> dict[str, Json]:
-    """Tell the client where somebody else than the turn's target has answered."""
-    if ended.record.outcome.failure != "fallback_used":
-        return {}
-    return {"coe": {"fallback": ended.model}}
+def _annotated(message: Message, record: Interaction, index: int) -> dict[str, Json]:
+    """Add our annotations to those of the upstream's."""
+    ours = chat_annotations(record, index)
+    theirs = message.extra.get("annotations")
+    return {"annotations": theirs + ours["annotations"]} if ours and theirs else ours
 
 
 def message_body(message: Message) -> Json:

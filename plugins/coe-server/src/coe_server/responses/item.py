@@ -61,7 +61,7 @@ class OutputText:
     type: Literal["output_text"]
     text: str
     annotations: tuple[Json, ...] = field(factory=tuple)
-    """Citations: none yet. The field is always there because clients iterate over it."""
+    """Citations. The field is always there because clients iterate over it."""
 
 
 @frozen(kw_only=True)

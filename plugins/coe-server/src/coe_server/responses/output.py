@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 from attrs import define, field
@@ -10,6 +10,8 @@ from attrs import define, field
 from coe_core.codec import unstructure
 from coe_core.message import Json
 from coe_core.model import Chunk, ToolCallDelta
+from coe_core.turn import Passage
+from coe_server.citation import text_annotations
 from coe_server.responses.item import (
     ItemStatus,
     OutputFunctionCall,
@@ -31,13 +33,19 @@ class PartDraft:
     kind: PartKind
     place: ResponseEvent
     pieces: list[str] = field(factory=list)
+    annotations: tuple[Json, ...] = ()
 
     def part(self) -> OutputPart:
         """Return what has been written so far."""
         text = "".join(self.pieces)
         if self.kind == "output_text":
-            return OutputText(type="output_text", text=text)
+            return OutputText(type="output_text", text=text, annotations=self.annotations)
         return Refusal(type="refusal", refusal=text)
+
+    def cite(self, shown: Sequence[Passage]) -> None:
+        """Annotate what is whole now."""
+        if self.kind == "output_text":
+            self.annotations = tuple(text_annotations("".join(self.pieces), shown))
 
     def begin(self) -> ResponseEvent:
         """Tell that the part begins."""
@@ -50,6 +58,9 @@ class PartDraft:
 
     def finish(self) -> Iterator[ResponseEvent]:
         """Tell that the part is whole."""
+        for number, annotation in enumerate(self.annotations):
+            added = {"annotation_index": number, "annotation": annotation}
+            yield {"type": "response.output_text.annotation.added", **self.place, **added}
         words = {"text" if self.kind == "output_text" else "refusal": "".join(self.pieces)}
         yield self._text_event("done", **words)
         yield {"type": "response.content_part.done", **self.place, "part": self._written()}
@@ -145,6 +156,11 @@ class Output:
             yield from self._say("refusal", refusal)
         for delta in chunk.tool_calls:
             yield from self._call(delta)
+
+    def cite(self, shown: Sequence[Passage]) -> None:
+        """Annotate the text where it cites passages that the model was shown."""
+        for draft in self._message.parts if self._message is not None else ():
+            draft.cite(shown)
 
     def finish(self, status: ItemStatus) -> Iterator[ResponseEvent]:
         """Close every item."""

@@ -60,6 +60,7 @@ class Story:
         return iter([*self._output.finish("incomplete"), self._whole(status)])
 
     def _end(self, ended: TurnEnded) -> Iterator[ResponseEvent]:
+        self._output.cite(ended.record.passages)
         details = _incomplete(ended.finish_reasons[0])
         status: Literal["completed", "incomplete"] = "incomplete" if details else "completed"
         self.response = evolve(
