@@ -217,13 +217,27 @@ def test_command_adds_a_folder_and_names_what_it_cannot_read(
     assert capsys.readouterr().out == ""
     id_ = listed["docs/leave.md"]["id"]
     assert run(["knowledge", "show", id_, "--group", "law"]) == 0
-    assert "# 휴가\n연차는 15일입니다." in capsys.readouterr().out
+    assert "휴가, lines 1-2\n# 휴가\n연차는 15일입니다." in capsys.readouterr().out
     assert run(["knowledge", "remove", id_, "--group", "sales"]) == 1
     assert run(["knowledge", "remove", id_, "--layer", "group:law"]) == 0
     assert run(["knowledge", "show", id_, "--group", "law"]) == 1
     card = ["knowledge", "add", "--card", "fact", "--text", "Open from 8.", "--layer", "global"]
     assert run(card) == 0
     assert "added card_" in capsys.readouterr().out
+
+
+def test_command_refuses_what_is_too_large_or_not_there_unread(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (folder / "huge.pdf").open("wb") as file:
+        file.truncate(200 * 1024 * 1024)
+    (folder / "broken.pdf").unlink()
+    assert run(["knowledge", "add", "docs"]) == 1
+    told = capsys.readouterr()
+    assert told.out == "2 added, 0 changed, 0 unchanged, 1 failed; 2 passages\n"
+    assert "error: docs/huge.pdf has 200 MB, of 50 at most: split it, or raise" in told.err
+    assert run(["knowledge", "add", "nowhere/*.md"]) == 2
+    assert "There is no nowhere/*.md." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", [["search", "leave"], ["reindex"]])

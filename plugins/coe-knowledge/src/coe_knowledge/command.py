@@ -21,7 +21,7 @@ from coe_core.cli import Frame, echo_json, table
 from coe_core.error import CoeError, InvalidField
 from coe_core.knowledge import Item, SearchQuery
 from coe_core.service import Clock, Journal, KnowledgeStore
-from coe_core.turn import GLOBAL, Passage, group_layer
+from coe_core.turn import GLOBAL, Passage, Place, group_layer
 from coe_knowledge.library import Added, Library, Upload, unknown
 from coe_knowledge.reading import MEDIA_TYPES
 from coe_knowledge.seeking import index_of, search
@@ -241,7 +241,17 @@ def show(desk: Desk, *, item_id: str, group: str, layer: str | None, as_json: bo
         return
     click.echo(table(("ID", "KIND", "STATE", "TITLE", "SOURCE"), [_row(item)]))
     for passage in passages:
-        click.echo(f"\n{passage.id}  {passage.place}\n{passage.text}")
+        click.echo(f"\n{passage.id}  {_where(passage.place)}\n{passage.text}")
+
+
+def _where(place: Place) -> str:
+    """Write where a passage stands: `Leave > Annual leave, page 3, lines 10-24`."""
+    parts = [" > ".join(place.headings)]
+    if place.page is not None:
+        parts.append(f"page {place.page}")
+    if place.first_line is not None:
+        parts.append(f"lines {place.first_line}-{place.last_line}")
+    return ", ".join(filter(None, parts))
 
 
 @click.command("search")

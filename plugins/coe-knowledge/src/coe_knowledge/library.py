@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import unicodedata
 from datetime import datetime
@@ -95,7 +96,8 @@ class Library:
             added_at=self.clock.now(),
             added_by=actor,
         )
-        passages = cut(document, script.blocks, limit_tokens=self.settings.passage_tokens)
+        limit_tokens = self.settings.passage_tokens
+        passages = await asyncio.to_thread(cut, document, script.blocks, limit_tokens=limit_tokens)
         await self.store.put_document(document, passages)
         told = {"source": source, "sha256": sha256, "passages": len(passages)}
         await self._record(document, told, actor)
