@@ -8,7 +8,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -53,7 +53,9 @@ class Cluster:
         """Start the server, and wait until it answers."""
         settings = {**SETTINGS, "unix_socket_directories": str(self._folder)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self._process = self._run("postgres", "-D", self._folder / "data", *options)
+        # With whoever runs the tests, however that ends; setpriv is util-linux's.
+        tied = ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
+        self._process = self._run("postgres", "-D", self._folder / "data", *options, before=tied)
         said = []
         for line in self._process.stderr or ():
             said.append(line)
@@ -75,9 +77,11 @@ class Cluster:
             self._process.communicate()
             self._process = None
 
-    def _run(self, name: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    def _run(
+        self, name: str, *arguments: str | Path, before: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(  # noqa: S603 one of Postgres's own commands
-            [_binary(name), *arguments],
+            [*before, _binary(name), *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE if name == "postgres" else subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,93 @@
+"""What the record adds to a turn: CPU time through the whole server, with coe-records and without.
+
+Run with `python3 noxfile.py bench recorded`. Two servers with one worker stand before the upstream
+of the gateway's bench and are asked by its clients in turns; the one without keeps its records in
+memory. Of the rounds the least CPU time of each counts, since other work only adds.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+GATEWAY = Path(__file__).parent / "gateway"
+sys.path.insert(0, str(GATEWAY))
+
+import msgspec  # noqa: E402 the gateway's modules are no package
+from contender import BIN, COE, Command, Contender, Served, free_port  # noqa: E402
+from load import Load, Result  # noqa: E402
+from process import cpu_s  # noqa: E402
+from upstream import FRAMES, PLAIN  # noqa: E402
+
+ROUNDS = 5
+SECONDS = 4.0
+WITHOUT = "\n[plugins.records]\nenabled = false\n"
+
+
+def command(settings: str, folder: Path, port: int, upstream_port: int) -> Command:
+    """Serve without keys: nothing but turns is recorded."""
+    text = COE.format(port=upstream_port) + settings
+    (folder / "coe.toml").write_text(text, encoding="utf-8")
+    return Command(
+        arguments=[BIN / "coe", "serve", "--port", str(port)],
+        environment={"UPSTREAM_KEY": "none"},
+        health="/readyz",
+    )
+
+
+def cpu_ms(served: Served, model: str) -> float:
+    """Return the CPU time of one answer, at 16 at once."""
+    load = Load(
+        port=served.port,
+        path="/v1/chat/completions",
+        headers={},
+        model=model,
+        stream=model != PLAIN,
+        concurrency=16,
+        seconds=SECONDS,
+    )
+    before_s = cpu_s(served.pid)
+    asked = [sys.executable, GATEWAY / "load.py", msgspec.json.encode(load)]
+    told = subprocess.run(asked, check=True, stdout=subprocess.PIPE).stdout
+    result = msgspec.json.decode(told, type=Result)
+    if result.errors or not result.requests:
+        raise SystemExit(f"{result.errors} errors: {result.example}")
+    return 1000 * (cpu_s(served.pid) - before_s) / result.requests
+
+
+def main() -> None:
+    """Measure both."""
+    contenders = [
+        Contender(name=name, about="", command=partial(command, settings))
+        for name, settings in (("recorded", ""), ("not recorded", WITHOUT))
+    ]
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        upstream_port = free_port()
+        upstream = subprocess.Popen([sys.executable, GATEWAY / "upstream.py", str(upstream_port)])
+        stack.callback(upstream.wait)
+        stack.callback(upstream.terminate)
+        servers = {}
+        for contender in contenders:
+            (folder := root / contender.name).mkdir()
+            servers[contender.name] = stack.enter_context(contender.running(folder, upstream_port))
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+        for model in (PLAIN, FRAMES):
+            found: dict[str, list[float]] = {name: [] for name in servers}
+            for _ in range(ROUNDS):
+                for name, served in servers.items():
+                    found[name].append(cpu_ms(served, model))
+            recorded, plain = (min(found[contender.name]) for contender in contenders)
+            print(
+                f"{model:8} {recorded:.2f} ms CPU recorded, {plain:.2f} not: "
+                f"{100 * (recorded / plain - 1):+.0f} %"
+            )
+
+
+if __name__ == "__main__":
+    main()
