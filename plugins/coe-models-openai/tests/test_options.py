@@ -42,3 +42,11 @@ def test_the_public_api_is_the_default(tmp_path: Path) -> None:
 def test_a_wrong_key_says_what_is_wrong(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(SettingsError, match=complaint):
         options(tmp_path, text)
+
+
+def test_secret_headers_may_have_any_name(tmp_path: Path) -> None:
+    made = options(tmp_path, 'secret_headers = { api-key = "env:KEY", x-other = "file:/run/key" }')
+    assert made.secret_headers == {
+        "api-key": Secret("env:KEY"),
+        "x-other": Secret("file:/run/key"),
+    }

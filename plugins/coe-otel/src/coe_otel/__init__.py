@@ -1,0 +1,1 @@
+"""Turns as OpenTelemetry's GenAI spans and metrics."""
