@@ -386,7 +386,7 @@ def _unknown_below(
     """Find the unknown keys of the tables within a table, which structuring would pass over."""
     found: list[SettingsError] = []
     for attribute in attrs.fields(cls):
-        inner = next((kind for kind in _kinds(attribute.type) if attrs.has(kind)), None)
+        inner = next((kind for kind in _kinds(attribute.type) if _is_table(kind)), None)
         if inner is None or attribute.name not in values:
             continue
         own = [f.name for f in attrs.fields(attrs.resolve_types(inner))]
@@ -395,6 +395,11 @@ def _unknown_below(
             known = {key: value for key, value in table.items() if key in own}
             found += _unknown_below(inner, known, at, origins)
     return found
+
+
+def _is_table(kind: Any) -> bool:
+    """Tell a class that is written as a table from one that is written as a text."""
+    return attrs.has(kind) and kind is not Secret
 
 
 def _kinds(kind: Any) -> list[Any]:

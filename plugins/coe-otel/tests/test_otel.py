@@ -235,9 +235,6 @@ async def test_a_deployment_s_turns_arrive_with_its_headers(
 
 
 class ScriptedPlugin:
-    def __init__(self, settings: object) -> None:
-        del settings
-
     @hookimpl
     def coe_model_providers(self, ctx: object) -> list[ScriptedProvider]:
         return [ScriptedProvider()]
