@@ -1,0 +1,155 @@
+"""The index: the `KnowledgeIndex` service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from attrs import define, field
+
+from coe_core.error import Conflict
+from coe_core.knowledge import Indexed, SearchQuery
+from coe_core.payer import Payer
+from coe_core.service import Clock, KnowledgeStore, RecordReader
+from coe_core.turn import Passage
+from coe_retrieval.content import digest
+from coe_retrieval.embedding import Embedding, embedder_name
+from coe_retrieval.vault import Vault
+
+if TYPE_CHECKING:
+    from coe_retrieval.shelf import Shelf
+    from coe_retrieval.shelves import Shelves
+
+T = TypeVar("T")
+ShelfName: TypeAlias = tuple[str, bool]
+"""A layer, and whether it is that of its earlier turns."""
+LOOK_AGAIN_S = 5.0
+"""How often the vault is asked for vectors that another process may have put there."""
+
+
+@define(eq=False)
+class PassageIndex:
+    """Finds passages by their words at once and, as they are embedded, by their meaning.
+
+    It is made of the store and the log whenever a process starts; only vectors are kept. What
+    computes or waits for a disk runs on one thread of its own.
+    """
+
+    store: KnowledgeStore
+    reader: RecordReader
+    clock: Clock
+    embedding: Embedding
+    vault: Vault
+    _shelves: Shelves | None = field(default=None, init=False)
+    embedder: str = field(default="", init=False)
+    """Whose vectors the shelves have."""
+    follows_log: bool = field(default=False, init=False)
+    """From the first search for earlier turns on."""
+    _whole_s: float = field(default=0.0, init=False)
+    """When all that was on the shelves had a vector, the last time that somebody looked."""
+    _looked_s: dict[ShelfName, float] = field(factory=dict, init=False)
+    _lock: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+    _thread: ThreadPoolExecutor = field(init=False)
+
+    @_thread.default
+    def _(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="retrieval")
+
+    @property
+    def shelves(self) -> Shelves:
+        """The passages; nothing is imported to hold them before they are first looked at."""
+        if self._shelves is None:
+            self._shelves = _empty()
+        return self._shelves
+
+    @property
+    def lag_s(self) -> float:
+        """How long the first passage that has no vector has waited for it."""
+        waits = any(shelf.pending for shelf in self.shelves.by_name.values())
+        return self.clock.monotonic_s() - self._whole_s if waits else 0.0
+
+    async def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def search(self, query: SearchQuery, *, parent: Payer) -> Sequence[Passage]:
+        """Find passages."""
+        self.follows_log = self.follows_log or query.session_topk > 0
+        await self.follow(embedder_name(parent.application))
+        shelves = self.shelves
+        if not shelves.sought(query):
+            return []
+        question = await self.embedding.question(query.text, parent)
+        now = self.clock.now()
+        return await self.compute(lambda: shelves.search(query, question, now))
+
+    async def rebuild(self) -> AsyncIterator[Indexed]:
+        """Read the store and the log anew; vectors of contents that are still there are kept."""
+        fresh, total = _empty(), len(self.shelves)
+        async for changes in self.store.follow():
+            await self.compute(partial(fresh.change, changes))
+            yield Indexed(done=len(fresh), total=max(total, len(fresh)))
+        async with self._lock:
+            await self._read(fresh)
+            await self._load(fresh)
+            self._shelves = fresh
+        yield Indexed(done=len(fresh), total=len(fresh))
+
+    async def follow(self, embedder: str) -> None:
+        """Take in what has changed in the store and in the log, and the vectors that are there."""
+        async with self._lock:
+            if not any(shelf.pending for shelf in self.shelves.by_name.values()):
+                self._whole_s = self.clock.monotonic_s()
+            if embedder != self.embedder:
+                await self.compute(self._embed_anew)
+                self.embedder = embedder
+            try:
+                await self._read(self.shelves)
+            except Conflict:  # Another store or log than before: a backup was restored.
+                fresh = _empty()
+                await self._read(fresh)
+                self._shelves = fresh
+            await self._load(self.shelves)
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Run something on the index's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _read(self, shelves: Shelves) -> None:
+        async for changes in self.store.follow(shelves.store_cursor):
+            await self.compute(partial(shelves.change, changes))
+        if self.follows_log:
+            async for stretch in self.reader.follow(shelves.log_cursor):
+                await self.compute(partial(shelves.record, stretch.records, stretch.cursor))
+
+    async def _load(self, shelves: Shelves) -> None:
+        """Fetch the vectors that shelves lack, if it is long since they were looked for."""
+        now_s = self.clock.monotonic_s()
+        for name, shelf in shelves.by_name.items():
+            if shelf.pending and self._looked_s.get(name, -LOOK_AGAIN_S) + LOOK_AGAIN_S <= now_s:
+                self._looked_s[name] = now_s
+                await self.compute(partial(self._fetch, name, shelf))
+
+    def _fetch(self, name: ShelfName, shelf: Shelf) -> None:
+        wanted = {digest(text) for text in shelf.pending.values()}
+        shelf.keep(self.vault.load(layer_key(name), self.embedder, wanted))
+
+    def _embed_anew(self) -> None:
+        self._looked_s.clear()
+        for shelf in self.shelves.by_name.values():
+            shelf.forget_vectors()
+
+
+def _empty() -> Shelves:
+    from coe_retrieval.shelves import Shelves
+
+    return Shelves()
+
+
+def layer_key(name: ShelfName) -> str:
+    """Name a shelf in the vault."""
+    layer, of_turns = name
+    return f"{layer}/turns" if of_turns else layer

@@ -1,0 +1,145 @@
+"""A shelf: the passages of one layer, or its earlier turns, ready to be searched.
+
+Nothing on it depends on another shelf, and no statistics are shared: what one group has changes no
+score of another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+import numpy as np
+from attrs import define, evolve, field
+
+from coe_core.turn import Passage
+from coe_retrieval.array import Vector
+from coe_retrieval.content import content, digest
+from coe_retrieval.duplicate import Duplicates
+from coe_retrieval.fusion import Fused, fuse
+from coe_retrieval.lexical import ALONE, NOBODY, Kernel, LexicalIndex
+from coe_retrieval.matrix import Matrix
+from coe_retrieval.question import Question
+from coe_retrieval.term import terms
+
+CONVERSATION: Kernel = (1.0, 0.8, 0.6)
+"""How far a turn is read together with those around it; `bench/retrieval.py` finds this reach best,
+and the exact figures of no account.
+"""
+
+Admits: TypeAlias = Callable[[Passage], bool]
+
+
+@define(eq=False)
+class Shelf:
+    """The passages of one layer. Not to be used from two threads at once."""
+
+    of_turns: bool = False
+    passages: list[Passage | None] = field(factory=list, init=False)
+    """By number; None for one that was removed."""
+    _numbers: dict[str, int] = field(factory=dict, init=False)
+    _lexical: LexicalIndex = field(init=False)
+    _matrix: Matrix | None = field(default=None, init=False)
+    _duplicates: Duplicates = field(factory=Duplicates, init=False)
+    _pending: dict[int, str] = field(factory=dict, init=False)
+    """Numbers without a vector, to the content that is to be embedded."""
+
+    @_lexical.default
+    def _(self) -> LexicalIndex:
+        return LexicalIndex(CONVERSATION if self.of_turns else ALONE)
+
+    def __len__(self) -> int:
+        """Count the passages."""
+        return len(self._numbers)
+
+    @property
+    def pending(self) -> Mapping[int, str]:
+        """What has no vector yet: numbers and contents."""
+        return self._pending
+
+    def put(self, passage: Passage, *, behind: str = "") -> None:
+        """Take in a passage, in the place of the one with its id; in a conversation, behind the
+        one with another.
+        """
+        if (number := self._numbers.get(passage.id)) is not None:
+            if self.passages[number] == passage:
+                return
+            self.remove(passage.id)
+        before = self._numbers.get(behind, NOBODY)
+        text = content(passage)
+        number = self._lexical.add(terms(text), behind=before)
+        self.passages.append(passage)
+        self._numbers[passage.id] = number
+        self._pending[number] = text
+        if not self.of_turns:
+            self._duplicates.add(number, passage.text)
+
+    def remove(self, passage_id: str) -> None:
+        """Forget a passage; nothing happens where there is none."""
+        if (number := self._numbers.pop(passage_id, None)) is None:
+            return
+        passage = self.passages[number]
+        if passage is not None:
+            self._lexical.remove(number, terms(content(passage)))
+        self.passages[number] = None
+        self._pending.pop(number, None)
+        self._duplicates.remove(number)
+
+    def keep(self, vectors: Mapping[str, Vector]) -> None:
+        """Give vectors, by the digests of their contents, to the passages that lack them."""
+        for number, text in list(self._pending.items()):
+            if (vector := vectors.get(digest(text))) is not None:
+                self._matrix_of(len(vector)).put(number, vector)
+                self._pending.pop(number, None)
+
+    def forget_vectors(self) -> None:
+        """Have everything embedded again."""
+        self._matrix = None
+        self._pending = {n: content(p) for n, p in enumerate(self.passages) if p is not None}
+
+    def search(self, question: Question, admits: Admits) -> Iterator[Passage]:
+        """Yield passages, best first, with score and reason; of near duplicates the best alone."""
+        fused = self._scores(question)
+        shown: set[int] = set()
+        for number in _descending(fused.scores):
+            passage = self.passages[number]
+            if passage is None or not admits(passage):
+                continue
+            if (first := self._duplicates.first(number)) in shown:
+                continue
+            shown.add(first)
+            score = float(fused.scores[number])
+            yield evolve(passage, score=score, reason=_reason(fused, number))
+
+    def _scores(self, question: Question) -> Fused:
+        lexical = self._lexical.scores(question.terms)
+        vector, matrix = question.vector, self._matrix
+        if vector is None or matrix is None or matrix.dimensions != len(vector):
+            return fuse(lexical, None, question.unrelated)
+        return fuse(lexical, matrix.similarity(vector, len(lexical)), question.unrelated)
+
+    def _matrix_of(self, dimensions: int) -> Matrix:
+        """Return the matrix; vectors of another length are of another embedder, and forgotten."""
+        if self._matrix is None or self._matrix.dimensions != dimensions:
+            self.forget_vectors()
+            self._matrix = Matrix(dimensions)
+        return self._matrix
+
+
+def _descending(scores: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Iterator[int]:
+    """Yield the numbers with a score above 0, best first; the first few without sorting all."""
+    found = np.flatnonzero(scores > 0)
+    first = 256
+    if len(found) > first:
+        split = np.argpartition(-scores[found], first)
+        head, rest = found[split[:first]], found[split[first:]]
+        yield from head[np.argsort(-scores[head], kind="stable")].tolist()
+        found = rest
+    yield from found[np.argsort(-scores[found], kind="stable")].tolist()
+
+
+def _reason(fused: Fused, number: int) -> str:
+    words, meaning = float(fused.lexical[number]), float(fused.dense[number])
+    parts = [f"words {words:.2f}"] if words else []
+    parts += [f"meaning {meaning:.2f}"] if meaning else []
+    return ", ".join(parts)

@@ -1,0 +1,106 @@
+"""All shelves, and how they follow the store of knowledge and the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+
+from attrs import define, field
+
+from coe_core.identity import TurnId
+from coe_core.knowledge import PassageChanges, SearchQuery
+from coe_core.record import Interaction, Record
+from coe_core.turn import GLOBAL, Passage
+from coe_retrieval import conversation
+from coe_retrieval.duplicate import alike
+from coe_retrieval.index import ShelfName
+from coe_retrieval.question import Question
+from coe_retrieval.shelf import Shelf
+
+
+@define(eq=False)
+class Shelves:
+    """Not to be used from two threads at once; the cursors are for who feeds them."""
+
+    by_name: dict[ShelfName, Shelf] = field(factory=dict, init=False)
+    store_cursor: str = field(default="", init=False)
+    log_cursor: str = field(default="", init=False)
+    _layers: dict[str, str] = field(factory=dict, init=False)
+    """Passage of the store to the layer that it lies in."""
+    _last_said: dict[TurnId, str] = field(factory=dict, init=False)
+    """Turn to its last passage."""
+
+    def __len__(self) -> int:
+        """Count the passages."""
+        return sum(map(len, self.by_name.values()))
+
+    def change(self, changes: PassageChanges) -> None:
+        """Take in what changed in the store; a second time it changes nothing."""
+        for passage_id in changes.removed:
+            if (layer := self._layers.pop(passage_id, None)) is not None:
+                self._shelf(layer).remove(passage_id)
+        for passage in changes.put:
+            if self._layers.get(passage.id, passage.layer) != passage.layer:
+                self._shelf(self._layers[passage.id]).remove(passage.id)
+            self._shelf(passage.layer).put(passage)
+            self._layers[passage.id] = passage.layer
+        self.store_cursor = changes.cursor
+
+    def record(self, records: Iterable[Record], cursor: str) -> None:
+        """Take in a stretch of the log."""
+        for record in records:
+            if isinstance(record, Interaction):
+                self._say(record)
+        self.log_cursor = cursor
+
+    def sought(self, query: SearchQuery) -> list[Shelf]:
+        """Return the shelves that have something of what is asked for."""
+        shares = ((layer, turns) for layer in query.layers for turns in (False, True))
+        found = [
+            self.by_name[name] for name in shares if name in self.by_name and _asks(query, *name)
+        ]
+        return [shelf for shelf in found if len(shelf)]
+
+    def search(self, query: SearchQuery, question: Question, now: datetime) -> Sequence[Passage]:
+        """Find what is asked for on its shelves, each near duplicate once."""
+        own = conversation.spoken_in(query.session) if query.session is not None else None
+
+        def admits(passage: Passage) -> bool:
+            if own is not None and passage.kind == "turn" and passage.source.startswith(own):
+                return False
+            return query.admits(passage, now)
+
+        most = max(query.global_topk, query.group_topk, query.session_topk)
+        found = [
+            passage
+            for shelf in self.sought(query)
+            for passage in islice(shelf.search(question, admits), most)
+        ]
+        return list(_once(query.best(found, now)))
+
+    def _say(self, turn: Interaction) -> None:
+        behind = self._last_said.get(turn.follows, "") if turn.follows is not None else ""
+        for passage in conversation.passages(turn):
+            self._shelf(passage.layer, of_turns=True).put(passage, behind=behind)
+            behind = passage.id
+        self._last_said[turn.id] = behind
+
+    def _shelf(self, layer: str, *, of_turns: bool = False) -> Shelf:
+        return self.by_name.setdefault((layer, of_turns), Shelf(of_turns))
+
+
+def _asks(query: SearchQuery, layer: str, of_turns: bool) -> bool:  # noqa: FBT001 half of a name
+    if of_turns:
+        return query.session_topk > 0
+    return (query.global_topk if layer == GLOBAL else query.group_topk) > 0
+
+
+def _once(found: Iterable[Passage]) -> Iterator[Passage]:
+    """Leave out what nearly repeats a better one of another layer."""
+    shown: list[Passage] = []
+    for passage in found:
+        if any(passage.layer != s.layer and alike(passage.text, s.text) for s in shown):
+            continue
+        shown.append(passage)
+        yield passage
