@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from coe_retrieval.backlog import EmbeddingJob
 from coe_retrieval.embedding import Embedding
 from coe_retrieval.index import PassageIndex
@@ -19,6 +19,7 @@ from coe_core.knowledge import Document
 from coe_core.model import Model, Usage, Vectors
 from coe_core.request import EmbeddingRequest
 from coe_core.service import Clock, Embedder, KnowledgeStore, RecordReader
+from coe_core.settings import CoeTable, Settings
 from coe_core.testing import ScriptedProvider, scripted_application
 from coe_core.testing.knowledge import MemoryKnowledgeStore
 from coe_core.turn import GLOBAL, Passage
@@ -71,7 +72,8 @@ def provider() -> TopicProvider:
 
 @pytest.fixture
 def scripted(provider: TopicProvider) -> Application:
-    return scripted_application(provider)
+    application = scripted_application(provider)
+    return evolve(application, settings=Settings(coe=CoeTable(embedder="scripted-embed")))
 
 
 @pytest.fixture

@@ -54,6 +54,8 @@ class EmbeddingJob:
         return {"embedded": embedded, "failed": failed}
 
     async def _work_off(self, application: Application, name: ShelfName, shelf: Shelf) -> int:
+        if shelf.pending:
+            await self.index.compute(partial(self.index.fetch, name, shelf))
         count = 0
         while contents := _first(shelf, BATCH * SAVED_AT_ONCE):
             await self._embed(application, name, shelf, contents)

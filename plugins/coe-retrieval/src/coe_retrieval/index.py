@@ -131,9 +131,10 @@ class PassageIndex:
         for name, shelf in shelves.by_name.items():
             if shelf.pending and self._looked_s.get(name, -LOOK_AGAIN_S) + LOOK_AGAIN_S <= now_s:
                 self._looked_s[name] = now_s
-                await self.compute(partial(self._fetch, name, shelf))
+                await self.compute(partial(self.fetch, name, shelf))
 
-    def _fetch(self, name: ShelfName, shelf: Shelf) -> None:
+    def fetch(self, name: ShelfName, shelf: Shelf) -> None:
+        """Give a shelf the vectors that the vault has; blocks, so only for `compute`."""
         wanted = {digest(text) for text in shelf.pending.values()}
         shelf.keep(self.vault.load(layer_key(name), self.embedder, wanted))
 
