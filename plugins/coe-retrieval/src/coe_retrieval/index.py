@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -12,11 +12,15 @@ from attrs import define, field
 
 from coe_core.error import Conflict
 from coe_core.knowledge import Indexed, SearchQuery
+from coe_core.message import Json
 from coe_core.payer import Payer
 from coe_core.service import Clock, KnowledgeStore, RecordReader
 from coe_core.turn import Passage
+from coe_retrieval.array import Vector
 from coe_retrieval.content import digest
 from coe_retrieval.embedding import Embedding, embedder_name
+from coe_retrieval.question import Question
+from coe_retrieval.term import terms
 from coe_retrieval.vault import Vault
 
 if TYPE_CHECKING:
@@ -43,6 +47,8 @@ class PassageIndex:
     clock: Clock
     embedding: Embedding
     vault: Vault
+    embed_pending: Callable[[], Awaitable[Json]] | None = field(default=None, init=False)
+    """What a rebuild ends with; None where nobody embeds."""
     _shelves: Shelves | None = field(default=None, init=False)
     embedder: str = field(default="", init=False)
     """Whose vectors the shelves have."""
@@ -80,11 +86,14 @@ class PassageIndex:
         self.follows_log = self.follows_log or query.session_topk > 0
         await self.follow(embedder_name(parent.application))
         shelves = self.shelves
-        if not shelves.sought(query):
+        sought = shelves.sought(query).values()
+        if not sought:
             return []
-        question = await self.embedding.question(query.text, parent)
+        question = Question(tuple(terms(query.text)))
+        if any(shelf.has_vectors for shelf in sought):
+            question = await self.embedding.question(query.text, parent)
         now = self.clock.now()
-        return await self.compute(lambda: shelves.search(query, question, now))
+        return await self.compute(lambda: shelves.search(query, question, now, self._nearest))
 
     async def rebuild(self) -> AsyncIterator[Indexed]:
         """Read the store and the log anew; vectors of contents that are still there are kept."""
@@ -96,6 +105,8 @@ class PassageIndex:
             await self._read(fresh)
             await self._load(fresh)
             self._shelves = fresh
+        if self.embed_pending is not None:
+            await self.embed_pending()
         yield Indexed(done=len(fresh), total=len(fresh))
 
     async def follow(self, embedder: str) -> None:
@@ -137,6 +148,9 @@ class PassageIndex:
         """Give a shelf the vectors that the vault has; blocks, so only for `compute`."""
         wanted = {digest(text) for text in shelf.pending.values()}
         shelf.keep(self.vault.load(layer_key(name), self.embedder, wanted))
+
+    def _nearest(self, name: ShelfName, vector: Vector) -> Mapping[str, float]:
+        return self.vault.nearest(layer_key(name), self.embedder, vector)
 
     def _embed_anew(self) -> None:
         self._looked_s.clear()

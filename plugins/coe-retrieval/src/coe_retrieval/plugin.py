@@ -47,7 +47,9 @@ class RetrievalPlugin:
 
         every = timedelta(seconds=self.settings.embed_s)
         index, deployment = self._made(ctx), ctx.need(Deployment)
-        return [EmbeddingJob(index, deployment, self.settings.payer, every)]
+        job = EmbeddingJob(index, deployment, self.settings.payer, every)
+        index.embed_pending = job.run
+        return [job]
 
     @hookimpl
     def coe_monitors(self, ctx: Context) -> Sequence[Monitor]:

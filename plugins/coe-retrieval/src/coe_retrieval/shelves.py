@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 
@@ -13,10 +13,11 @@ from coe_core.knowledge import PassageChanges, SearchQuery
 from coe_core.record import Interaction, Record
 from coe_core.turn import GLOBAL, Passage
 from coe_retrieval import conversation
+from coe_retrieval.array import Vector
 from coe_retrieval.duplicate import alike
 from coe_retrieval.index import ShelfName
 from coe_retrieval.question import Question
-from coe_retrieval.shelf import Shelf
+from coe_retrieval.shelf import Near, Shelf
 
 
 @define(eq=False)
@@ -54,16 +55,22 @@ class Shelves:
                 self._say(record)
         self.log_cursor = cursor
 
-    def sought(self, query: SearchQuery) -> list[Shelf]:
+    def sought(self, query: SearchQuery) -> dict[ShelfName, Shelf]:
         """Return the shelves that have something of what is asked for."""
-        shares = ((layer, turns) for layer in query.layers for turns in (False, True))
-        found = [
-            self.by_name[name] for name in shares if name in self.by_name and _asks(query, *name)
-        ]
-        return [shelf for shelf in found if len(shelf)]
+        shares = [(layer, turns) for layer in query.layers for turns in (False, True)]
+        found = {n: self.by_name[n] for n in shares if n in self.by_name and _asks(query, *n)}
+        return {name: shelf for name, shelf in found.items() if len(shelf)}
 
-    def search(self, query: SearchQuery, question: Question, now: datetime) -> Sequence[Passage]:
-        """Find what is asked for on its shelves, each near duplicate once."""
+    def search(
+        self,
+        query: SearchQuery,
+        question: Question,
+        now: datetime,
+        nearest: Callable[[ShelfName, Vector], Near],
+    ) -> Sequence[Passage]:
+        """Find what is asked for on its shelves, each near duplicate once. Of large shelves
+        `nearest` tells what is near.
+        """
         own = conversation.spoken_in(query.session) if query.session is not None else None
 
         def admits(passage: Passage) -> bool:
@@ -72,11 +79,11 @@ class Shelves:
             return query.admits(passage, now)
 
         most = max(query.global_topk, query.group_topk, query.session_topk)
-        found = [
-            passage
-            for shelf in self.sought(query)
-            for passage in islice(shelf.search(question, admits), most)
-        ]
+        found: list[Passage] = []
+        for name, shelf in self.sought(query).items():
+            vector = question.vector if shelf.is_large else None
+            near = nearest(name, vector) if vector is not None else None
+            found += islice(shelf.search(question, admits, near), most)
         return list(_once(query.best(found, now)))
 
     def _say(self, turn: Interaction) -> None:
