@@ -181,8 +181,11 @@ class Composition:
         self._pending = [part for name, part in self.parts.items() if name not in self.reused]
         return tuple(self._pending)
 
-    def _compose_services(self, part: Part) -> None:
-        for offer in self._call(part, "coe_services"):
+    def _compose_services(self, part: Part, *, may_wait: bool = False) -> None:
+        """Take in what a part provides. Where it `may_wait`, one that lacks a service raises
+        `MissingService`, and is not blamed.
+        """
+        for offer in self._call(part, "coe_services", may_wait=may_wait):
             if not isinstance(offer, Service) or offer.contract not in SERVICES:
                 text = f"coe_services returned {offer!r:.80}, no Service of a known contract"
                 part.blame(text, "Return Service(contract=..., provider=...).")
@@ -201,15 +204,21 @@ class Composition:
 
     def _need(self, part: Part, wanted: type[Any]) -> Any:
         """Find a service for a part, composing the plugins that may provide it first."""
+        waiting = []
         while wanted not in self.services and self._pending:
-            self._compose_services(self._pending.pop(0))
+            other = self._pending.pop(0)
+            try:
+                self._compose_services(other, may_wait=True)
+            except MissingService:  # It may lack what somebody provides who is waiting himself.
+                waiting.append(other)
+        self._pending += waiting
         provider = self.services.get(wanted, self.engine_services.get(wanted))
         if provider is None:
             raise MissingService(f"no plugin provides the service {wanted.__name__}")
         part.needs[wanted] = provider
         return provider
 
-    def _call(self, part: Part, hook: str) -> list[Any]:
+    def _call(self, part: Part, hook: str, *, may_wait: bool = False) -> list[Any]:
         method = implementations(part.plugin).get(hook)
         if method is None:
             return []
@@ -222,6 +231,8 @@ class Composition:
         try:
             return list(method(context))
         except MissingService as error:
+            if may_wait:
+                raise
             mend = "Install or enable a plugin that does."
             part.blame(f"{hook}: {error.message}", mend)
         except CoeError as error:
