@@ -510,6 +510,32 @@ async def test_a_service_is_open_before_those_that_were_given_it(start_host: Sta
     assert told == ["store", "knowledge"]
 
 
+async def test_who_lacks_what_a_waiting_plugin_provides_waits_himself(
+    start_host: StartHost,
+) -> None:
+    """An index needs the store, and the store the state store: asked for that while the store is
+    being made, the index must not be told that there is no store.
+    """
+
+    class StorePlugin:
+        @hookimpl
+        def coe_services(self, ctx: Any) -> list[Service]:
+            ctx.need(StateStore)
+            return [Service(contract=KnowledgeStore, provider=MemoryKnowledgeStore())]
+
+    class IndexPlugin:
+        @hookimpl
+        def coe_services(self, ctx: Any) -> list[Service]:
+            ctx.need(KnowledgeStore)
+            return []
+
+    offer = Service(contract=StateStore, provider=MemoryStateStore())
+    names = Given("a", StorePlugin), Given("b", IndexPlugin), contributing("c", services=[offer])
+    host = await start_host("", *names)
+    assert KnowledgeStore in host.application.services
+    assert not host.application.problems
+
+
 async def test_a_broken_file_leaves_the_application_in_force(start_host: StartHost) -> None:
     host: Host = await start_host(SETTINGS, GOOD)
     before = host.application
