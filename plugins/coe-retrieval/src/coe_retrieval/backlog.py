@@ -19,7 +19,8 @@ from coe_core.turn import GLOBAL
 from coe_retrieval.array import Rows
 from coe_retrieval.content import content, digest
 from coe_retrieval.embedding import BATCH, embedder_name
-from coe_retrieval.index import PassageIndex, ShelfName, layer_key
+from coe_retrieval.index import PassageIndex, layer_key
+from coe_retrieval.shelves import ShelfName
 
 if TYPE_CHECKING:
     from coe_retrieval.shelf import Shelf

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field
 
@@ -20,16 +20,14 @@ from coe_retrieval.array import Vector
 from coe_retrieval.content import digest
 from coe_retrieval.embedding import Embedding, embedder_name
 from coe_retrieval.question import Question
+from coe_retrieval.shelves import ShelfName, Shelves
 from coe_retrieval.term import terms
 from coe_retrieval.vault import Vault
 
 if TYPE_CHECKING:
     from coe_retrieval.shelf import Shelf
-    from coe_retrieval.shelves import Shelves
 
 T = TypeVar("T")
-ShelfName: TypeAlias = tuple[str, bool]
-"""A layer, and whether it is that of its earlier turns."""
 LOOK_AGAIN_S = 5.0
 """How often the vault is asked for vectors that another process may have put there."""
 
@@ -49,7 +47,7 @@ class PassageIndex:
     vault: Vault
     embed_pending: Callable[[], Awaitable[Json]] | None = field(default=None, init=False)
     """What a rebuild ends with; None where nobody embeds."""
-    _shelves: Shelves | None = field(default=None, init=False)
+    shelves: Shelves = field(factory=Shelves, init=False)
     embedder: str = field(default="", init=False)
     """Whose vectors the shelves have."""
     follows_log: bool = field(default=False, init=False)
@@ -63,13 +61,6 @@ class PassageIndex:
     @_thread.default
     def _(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(1, thread_name_prefix="retrieval")
-
-    @property
-    def shelves(self) -> Shelves:
-        """The passages; nothing is imported to hold them before they are first looked at."""
-        if self._shelves is None:
-            self._shelves = _empty()
-        return self._shelves
 
     @property
     def lag_s(self) -> float:
@@ -97,14 +88,15 @@ class PassageIndex:
 
     async def rebuild(self) -> AsyncIterator[Indexed]:
         """Read the store and the log anew; vectors of contents that are still there are kept."""
-        fresh, total = _empty(), len(self.shelves)
+        fresh, total = Shelves(), len(self.shelves)
         async for changes in self.store.follow():
             await self.compute(partial(fresh.change, changes))
             yield Indexed(done=len(fresh), total=max(total, len(fresh)))
         async with self._lock:
             await self._read(fresh)
+            self._looked_s.clear()
             await self._load(fresh)
-            self._shelves = fresh
+            self.shelves = fresh
         if self.embed_pending is not None:
             await self.embed_pending()
         yield Indexed(done=len(fresh), total=len(fresh))
@@ -120,9 +112,9 @@ class PassageIndex:
             try:
                 await self._read(self.shelves)
             except Conflict:  # Another store or log than before: a backup was restored.
-                fresh = _empty()
+                fresh = Shelves()
                 await self._read(fresh)
-                self._shelves = fresh
+                self.shelves = fresh
             await self._load(self.shelves)
 
     async def compute(self, work: Callable[[], T]) -> T:
@@ -156,12 +148,6 @@ class PassageIndex:
         self._looked_s.clear()
         for shelf in self.shelves.by_name.values():
             shelf.forget_vectors()
-
-
-def _empty() -> Shelves:
-    from coe_retrieval.shelves import Shelves
-
-    return Shelves()
 
 
 def layer_key(name: ShelfName) -> str:

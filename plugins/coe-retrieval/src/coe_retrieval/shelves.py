@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import define, field
 
@@ -15,9 +16,13 @@ from coe_core.turn import GLOBAL, Passage
 from coe_retrieval import conversation
 from coe_retrieval.array import Vector
 from coe_retrieval.duplicate import alike
-from coe_retrieval.index import ShelfName
 from coe_retrieval.question import Question
-from coe_retrieval.shelf import Near, Shelf
+
+if TYPE_CHECKING:
+    from coe_retrieval.shelf import Near, Shelf
+
+ShelfName: TypeAlias = tuple[str, bool]
+"""A layer, and whether it is that of its earlier turns."""
 
 
 @define(eq=False)
@@ -94,7 +99,12 @@ class Shelves:
         self._last_said[turn.id] = behind
 
     def _shelf(self, layer: str, *, of_turns: bool = False) -> Shelf:
-        return self.by_name.setdefault((layer, of_turns), Shelf(of_turns))
+        if (shelf := self.by_name.get((layer, of_turns))) is None:
+            # With the first passage, and not before: numpy is a good part of a server at rest.
+            from coe_retrieval.shelf import Shelf
+
+            shelf = self.by_name[layer, of_turns] = Shelf(of_turns)
+        return shelf
 
 
 def _asks(query: SearchQuery, layer: str, of_turns: bool) -> bool:  # noqa: FBT001 half of a name
