@@ -71,8 +71,10 @@ def test_what_is_said_of_an_example_left_out_is_what_a_fit_without_it_says(
     targets = np.array([[x.label == n for n in range(3)] for x in lessons]) - 0.25
     for at in range(len(lessons)):
         rest = [i for i in range(len(lessons)) if i != at]
-        fitted = np.linalg.solve((kernel + slack)[np.ix_(rest, rest)], targets[rest])
-        assert whole.left_out[at] == pytest.approx(kernel[at, rest] @ fitted + 0.25, abs=1e-3)
+        for fit, likeness in (whole.choice, kernel), (whole.scope, kernel**2):
+            fitted = np.linalg.solve((likeness + slack)[np.ix_(rest, rest)], targets[rest])
+            expected = likeness[at, rest] @ fitted + 0.25
+            assert fit.left_out[at] == pytest.approx(expected, abs=1e-3)
 
 
 @given(taught())
@@ -88,9 +90,10 @@ def test_what_is_said_of_a_class_left_out_is_what_a_fit_without_it_says(
     for label in range(3):
         out = [i for i, x in enumerate(lessons) if x.label == label]
         rest = [i for i, x in enumerate(lessons) if x.label != label]
-        fitted = np.linalg.solve((kernel + slack)[np.ix_(rest, rest)], targets[rest])
-        expected = kernel[np.ix_(out, rest)] @ fitted + 0.25
-        assert whole.class_left_out[out] == pytest.approx(expected, abs=1e-3)
+        for fit, likeness in (whole.choice, kernel), (whole.scope, kernel**2):
+            fitted = np.linalg.solve((likeness + slack)[np.ix_(rest, rest)], targets[rest])
+            expected = likeness[np.ix_(out, rest)] @ fitted + 0.25
+            assert fit.class_left_out[out] == pytest.approx(expected, abs=1e-3)
 
 
 @given(taught(), st.integers(0, 2))

@@ -18,8 +18,11 @@ from attrs import field, frozen
 from coe_routing.array import Array
 from coe_routing.lexicon import Lexicon
 
-SHARPNESS = 3.0
-"""How quickly likeness fades with distance."""
+SHARPNESS = 2.0
+"""How quickly likeness fades with distance. Which route is meant is told best by many examples,
+near and far; whether any is, by the nearest: for that, likeness is squared and fades twice as
+quickly.
+"""
 LETTERS = 0.25
 """How much the cosine of the letters weighs, that of the embeddings together being 1."""
 RIDGE = 0.05
@@ -99,18 +102,49 @@ class View:
 
 
 @frozen(eq=False)
+class Fit:
+    """Kernel ridge regression on the examples' labels, with what it would have said of them."""
+
+    weights: Array
+    """One row an example, one column a label."""
+    guess: float
+    """What is said of a request that is like nothing."""
+    left_out: Array = field(repr=False)
+    """What it would say of each example, had it not seen it."""
+    class_left_out: Array = field(repr=False)
+    """What it would say of each example, had it seen none with its label."""
+
+    @classmethod
+    def of(cls, kernel: Array, slack: Array, label: Array, labels: int) -> Fit:
+        """Fit."""
+        import numpy as np
+
+        inverse = np.linalg.inv(kernel + np.diag(slack))
+        targets, guess = _targets(label, labels), 1 / (labels + 1)
+        weights = inverse @ targets
+        left_out = targets - weights / np.diag(inverse)[:, None] + guess
+        class_left_out = _without_own_class(inverse, weights, targets, label) + guess
+        return cls(weights.astype(np.float32), guess, left_out, class_left_out)
+
+    def scores(self, likeness: Array) -> Array:
+        """Return one number a label for a request, by how like it is to each example."""
+        import numpy as np
+
+        scores: Array = likeness @ self.weights + np.float32(self.guess)
+        return scores
+
+
+@frozen(eq=False)
 class Classifier:
     """A fitted classifier."""
 
     labels: int
     views: tuple[View, ...]
     lexicon: Lexicon
-    weights: Array
-    """One row an example, one column a label."""
-    left_out: Array = field(repr=False)
-    """What it would say of each example, had it not seen it."""
-    class_left_out: Array = field(repr=False)
-    """What it would say of each example, had it seen none with its label."""
+    choice: Fit
+    """Tells the label."""
+    scope: Fit
+    """Tells whether there is one."""
     calibration: tuple[Array, Array]
     """By which scope and certainty follow from the scores."""
 
@@ -127,20 +161,9 @@ class Classifier:
         label = np.array([lesson.label for lesson in lessons])
         slack = np.array([RIDGE / lesson.weight for lesson in lessons])
         kernel = _kernel_of(views, lexicon, texts, vectors).astype(np.float64)
-        inverse = np.linalg.inv(kernel + np.diag(slack))
-        targets, guess = _targets(label, labels), 1 / (labels + 1)
-        weights = inverse @ targets
-        left_out = targets - weights / np.diag(inverse)[:, None] + guess
-        class_left_out = _without_own_class(inverse, weights, targets, label) + guess
-        return cls(
-            labels,
-            views,
-            lexicon,
-            weights.astype(np.float32),
-            left_out,
-            class_left_out,
-            _calibrate(left_out, class_left_out, label),
-        )
+        choice = Fit.of(kernel, slack, label, labels)
+        scope = Fit.of(kernel**2, slack, label, labels)
+        return cls(labels, views, lexicon, choice, scope, _calibrate(choice, scope, label))
 
     def kernel_of(self, texts: Sequence[str], vectors: Sequence[Array]) -> Array:
         """Return how alike each of some texts, with their vectors, and each example are, 0 to 1."""
@@ -153,14 +176,12 @@ class Classifier:
         import numpy as np
 
         (kernel,) = self.kernel_of([text], [vector[None] for vector in vectors])
-        scores = (kernel @ self.weights)[None] + np.float32(1 / (self.labels + 1))
+        scores, near = self.choice.scores(kernel), self.scope.scores(kernel**2)
         if allowed is not None:
-            scores = np.where(allowed[None], scores, np.float32(-1))
-        scope, certainty = (
-            float(_risen(features(scores) @ fitted)[0])
-            for features, fitted in zip((_presence, _distance), self.calibration, strict=True)
-        )
-        return Verdict(scores=scores[0], scope=scope, confidence=scope * certainty)
+            scores, near = (np.where(allowed, each, np.float32(-1)) for each in (scores, near))
+        scope = float(_risen(_presence(near[None]) @ self.calibration[0])[0])
+        certainty = float(_risen(_distance(scores[None]) @ self.calibration[1])[0])
+        return Verdict(scores=scores, scope=scope, confidence=scope * certainty)
 
 
 def _kernel_of(
@@ -221,28 +242,30 @@ def _distance(scores: Array) -> Array:
     return np.stack([top[:, 1] - top[:, 0], np.ones(len(scores))], axis=1)
 
 
-def _calibrate(left_out: Array, class_left_out: Array, label: Array) -> tuple[Array, Array]:
+def _calibrate(choice: Fit, scope: Fit, label: Array) -> tuple[Array, Array]:
     """Fit how likely a request is in scope, by examples left out against those whose class was;
     and how likely its best label is right, by whether the examples left out were.
     """
     import numpy as np
 
     known = label != NOTHING
-    inside, outside = left_out[known], np.vstack([class_left_out[known], left_out[~known]])
+    inside = scope.left_out[known]
+    outside = np.vstack([scope.class_left_out[known], scope.left_out[~known]])
     heights = _presence(np.vstack([inside, outside]))
-    scope = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
-    share = np.where(scope == 1, 1.0, STRANGERS * len(inside) / max(1, len(outside)))
+    is_inside = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
+    share = np.where(is_inside == 1, 1.0, STRANGERS * len(inside) / max(1, len(outside)))
     # How far the two lie apart depends on how many routes and examples there are: in units of that
     # distance what is usual can be said.
-    high, low = (heights[scope == side, 0].mean() for side in (1, 0))
+    high, low = (heights[is_inside == side, 0].mean() for side in (1, 0))
     middle, unit = (high + low) / 2, max((high - low) / 2, NARROWEST)
     scaled = np.stack([(heights[:, 0] - middle) / unit, heights[:, 1]], axis=1)
-    slope, offset = _logistic(scaled, scope, share, np.array(USUAL_SCOPE))
-    right = (inside.argmax(axis=1) == label[known]).astype(np.float64)
+    slope, offset = _logistic(scaled, is_inside, share, np.array(USUAL_SCOPE))
+    said = choice.left_out[known]
+    right = (said.argmax(axis=1) == label[known]).astype(np.float64)
     usual = np.array(USUAL_CERTAINTY)
     return (
         np.array([slope / unit, offset - slope * middle / unit]),
-        _logistic(_distance(inside), right, np.ones(len(right)), usual),
+        _logistic(_distance(said), right, np.ones(len(right)), usual),
     )
 
 

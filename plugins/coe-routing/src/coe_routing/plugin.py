@@ -9,9 +9,10 @@ from attrs import define, field, frozen
 
 from coe_core.cli import lazy_command
 from coe_core.compose import Context
-from coe_core.contract import Agent, EventSink, Router
+from coe_core.contract import Agent, EventSink, Panel, Router
 from coe_core.hookspec import hookimpl
 from coe_core.http import HttpRoute
+from coe_core.service import Deployment
 from coe_routing.routes_file import all_routes
 from coe_routing.settings import RouteTable, Settings
 
@@ -63,6 +64,12 @@ class RoutingPlugin:
         from coe_routing.explanation import ROUTE
 
         return [ROUTE]
+
+    @hookimpl
+    def coe_panels(self, ctx: Context) -> Sequence[Panel]:
+        from coe_routing.panel import RoutesPanel
+
+        return [RoutesPanel(ctx.need(Deployment))]
 
     def _made(self, ctx: Context) -> Parts:
         if self._parts is None:
