@@ -14,9 +14,11 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
-COE = HERE.parents[1] / ".venv" / "bin" / "coe"
+BIN = HERE.parents[1] / ".venv" / "bin"
+COE = BIN / "coe"
 CHROMIUM = "/usr/bin/chromium"
 ROLES = ("viewer", "operator", "admin")
+GROUP = "연구"
 
 
 class Console(NamedTuple):
@@ -24,6 +26,8 @@ class Console(NamedTuple):
 
     url: str
     keys: dict[str, str]
+    bold: str
+    """The turn in which somebody wrote HTML."""
 
 
 @pytest.fixture(scope="session")
@@ -33,29 +37,31 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     (folder / "coe.toml").write_text('[plugins.openai]\nmispelt = "key"\n', encoding="utf-8")
     keys = {
         role: subprocess.check_output(
-            [COE, "keys", "create", "--role", role, "--group", "연구"], cwd=folder, text=True
+            [COE, "keys", "create", "--role", role, "--group", GROUP], cwd=folder, text=True
         ).strip()
         for role in ROLES
     }
+    subprocess.run([BIN / "python", HERE / "day.py", folder, GROUP], cwd=folder, check=True)
     command = [COE, "serve", "--port", "0"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
             address = server.stdout.readline().split()[-1]
             for text in ("안녕하세요", "Hello", "<b>bold</b>"):
-                chat(address, keys["admin"], text)
-            yield Console(f"{address}/console", keys)
+                turn = chat(address, keys["admin"], text)
+            yield Console(f"{address}/console", keys, turn)
         finally:
             server.terminate()
 
 
-def chat(address: str, key: str, text: str) -> None:
+def chat(address: str, key: str, text: str) -> str:
+    """Ask, and return the turn's id."""
     body = {"model": "auto", "max_tokens": 8, "messages": [{"role": "user", "content": text}]}
     headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
     url = f"{address}/v1/chat/completions"
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
-        assert answer.status == 200
+        return json.load(answer)["id"].removeprefix("chatcmpl-")
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,21 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from conftest import ROLES, Console
+from conftest import ROLES, Console, chat
 
-PAGES = ("", "/turns", "/plugins")
-SIGN_IN = {"en": "Sign in", "ko": "로그인"}
-HEADINGS = {"en": ("Overview", "Turns", "Plugins"), "ko": ("개요", "턴", "플러그인")}
+PAGES = {
+    "overview": "",
+    "turns": "/turns",
+    "plugins": "/plugins",
+    "kpis": "/panels/kpi?window=7d",
+    "routing": "/panels/kpi?figure=routing&by=route",
+    "sessions": "/panels/kpi?behind=every",
+    "no-sessions": "/panels/kpi?behind=no_route",
+}
+HEADINGS = {
+    "en": ("Overview", "Turns", "Plugins", *("KPIs",) * 4),
+    "ko": ("개요", "턴", "플러그인", *("핵심 지표",) * 4),
+}
 
 
 @contextmanager
@@ -42,7 +52,7 @@ def sign_in(page: Page, console: Console, role: str) -> None:
     page.keyboard.type(console.keys[role])
     page.keyboard.press("Enter")
     page.wait_for_url(console.url)
-    expect(page.locator("nav")).to_be_visible()
+    expect(page.locator("header nav")).to_be_visible()
 
 
 def violations(page: Page, axe: str) -> list[str]:
@@ -68,15 +78,15 @@ def test_every_page_in_every_guise(
         assert violations(page, axe) == []
         page.screenshot(path=screenshots / f"sign-in-{language}-{scheme}.png")
         sign_in(page, console, role)
-        for path, heading in zip(PAGES, HEADINGS[language], strict=True):
+        for (name, path), heading in zip(PAGES.items(), HEADINGS[language], strict=True):
             page.goto(console.url + path)
             expect(page.locator("h1")).to_have_text(heading)
             expect(page.locator("html")).to_have_attribute("lang", language)
             assert violations(page, axe) == []
-            name = f"{path.strip('/') or 'overview'}-{language}-{scheme}-{role}.png"
-            page.screenshot(path=screenshots / name, full_page=True)
+            file = f"{name}-{language}-{scheme}-{role}.png"
+            page.screenshot(path=screenshots / file, full_page=True)
         page.goto(console.url)
-        page.locator("td a").first.click()
+        page.locator("#live td a").first.click()
         assert violations(page, axe) == []
         page.screenshot(path=screenshots / f"turn-{language}-{scheme}-{role}.png", full_page=True)
 
@@ -104,6 +114,39 @@ def test_without_javascript_by_keyboard_an_operator_switches(
                 page.wait_for_timeout(100)
                 page.reload()
             expect(changed).to_be_visible()
+
+
+def test_from_a_number_two_keys_lead_to_the_sessions_and_one_more_to_the_story(
+    browser: Browser, console: Console
+) -> None:
+    with looking(browser, java_script_enabled=False) as page:
+        sign_in(page, console, "viewer")
+        for name in ("Routing success", "Cost per success", "Token usage", "Tool call ratio"):
+            page.goto(console.url)
+            for link in (
+                page.get_by_role("link", name=name, exact=True),
+                page.get_by_role("row").filter(has_text="success").get_by_role("link").first,
+                page.get_by_role("link", name=re.compile(r"^20\d\d-\d\d-\d\d ")).first,
+            ):
+                link.focus()
+                before = page.url
+                page.keyboard.press("Enter")
+                page.wait_for_url(lambda url, before=before: url != before)
+            expect(page.locator("h1")).to_have_text("A turn")
+
+
+def test_an_open_page_shows_new_turns_and_keeps_the_focus(
+    browser: Browser, console: Console
+) -> None:
+    with looking(browser) as page:
+        sign_in(page, console, "viewer")
+        page.locator("#live td a").first.focus()
+        held = page.evaluate("document.activeElement.id")
+        turn = chat(console.url.removesuffix("/console"), console.keys["viewer"], "New")
+        expect(page.locator(f"[id='turn-{turn}']")).to_be_visible(timeout=30_000)
+        assert page.evaluate("document.activeElement.id") == held
+        page.get_by_role("link", name="Stop updating").click()
+        expect(page.locator("#live")).not_to_have_attribute("hx-get", "/console/live")
 
 
 def test_a_viewer_is_shown_no_switch_and_nobody_the_problems_text(
@@ -140,7 +183,8 @@ def test_what_was_said_is_text_and_the_policy_would_stop_a_script(
     page.get_by_label("API key").fill(console.keys["admin"])
     page.keyboard.press("Enter")
     page.goto(f"{console.url}/turns")
-    page.locator("td a").first.click()
+    expect(page.locator("td a").first).to_be_visible()
+    page.goto(f"{console.url}/turns/{console.bold}")
     expect(page.get_by_text("<b>bold</b>", exact=True)).to_be_visible()
     assert not any("Content Security Policy" in text for text in told)
     script = "Object.assign(document.createElement('script'), {text: '1'})"

@@ -121,6 +121,7 @@ async def test_a_viewer_sees_its_own_group_alone(open_book: OpenBook) -> None:
     turns = [evolve(traffic.turn(), provenance=None, started_at=traffic.now) for _ in range(30)]
     reader.log = [*turns]
     async with open_book(reader) as book:
+        await book.catch_up()
         handler = kpi_route(book, ZONE).handler
 
         async def labels(role: str, **query: str) -> set[str]:
@@ -183,6 +184,7 @@ async def test_junk_leaves_metrics_small(open_book: OpenBook) -> None:
         for n, turn in enumerate(turns)
     ]
     async with open_book(reader) as book:
+        await book.catch_up()
         measured = await book.measure()
         assert len(measured) < 500
         one_hour = [s for s in measured if s.labels.get("window") == "1h"]

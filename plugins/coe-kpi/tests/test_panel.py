@@ -41,6 +41,7 @@ def person(role: Any, group: str = "research") -> Principal:
 
 
 async def shown(book: Book, reader: Kept, who: Principal, **query: str) -> Sequence[PanelItem]:
+    await book.catch_up()
     return await KpiPanel(book, reader, ManualClock()).show(who, query)
 
 

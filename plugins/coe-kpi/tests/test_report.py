@@ -49,6 +49,7 @@ def shown(kpis: Kpis) -> Count:
 
 
 async def ask(book: Book, zone: str = "UTC", now: datetime = EPOCH, **asked: str) -> Report:
+    await book.catch_up()
     return await book.ask(lambda store: report(store, Query(**asked), now, ZoneInfo(zone)))
 
 
@@ -97,6 +98,7 @@ async def test_gauges_are_the_report_s_numbers(open_book: OpenBook) -> None:
     reader = Paged(1000)
     reader.log = Traffic(Random(7)).records(300)
     async with open_book(reader) as book:
+        await book.catch_up()
         samples = {(s.metric, *sorted(s.labels.items())): s.value for s in await book.measure()}
         for length in ("5m", "1h", "24h"):
             kpis = (await ask(book, window=length)).total

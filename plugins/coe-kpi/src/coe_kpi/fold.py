@@ -32,8 +32,8 @@ INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO 
     cost_pico = cost_pico + excluded.cost_pico
 """
 
-Seen: TypeAlias = "tuple[tuple[int, int], ...]"
-"""Numbers of views, each with that of what it sees of a scope."""
+Seen: TypeAlias = "tuple[tuple[int, int, int], ...]"
+"""Numbers of views, each with its least span and the number of what it sees of a scope."""
 
 MOST_SCOPES = 10_000
 """So many are remembered at a time: junk shall not fill the memory."""
@@ -53,7 +53,9 @@ class Sight:
         if found is None:
             if len(self._seen) >= MOST_SCOPES:
                 self._seen.clear()
-            found = tuple((view.number, self._number(view.of(scope))) for view in self._views)
+            found = tuple(
+                (view.number, view.least_span, self._number(view.of(scope))) for view in self._views
+            )
             self._seen[scope] = found
         return found
 
@@ -115,7 +117,7 @@ class Fold:
         seen, result = self._turns.of(fact.scope), RESULTS.index(fact.result)
         if result == SUCCESS and self._was_objected(fact):
             result = WRONG_ROUTE
-        scope = seen[-1][1]
+        scope = seen[-1][2]
         self._know(fact.id, fact.minute, scope, result, fact.tool_calls, fact.tool_failures)
         figures = (1, int(fact.tool_calls > 0), fact.tool_calls, fact.tool_failures)
         sums.add(fact.minute, seen, result, figures)

@@ -50,31 +50,19 @@ class KpiPanel:
         if look.behind is not None:
             return await self._sessions(principal, look, whole)
         parts = [whole, _before(whole), *trend(whole)]
-        now, before, *line = await self._book.ask(lambda store: _totals(store, parts, look))
+        (now, before, *line), rows = await self._book.ask(
+            lambda store: (_totals(store, parts, look), _by(store, whole, look))
+        )
         if look.figure is None:
             stats = [_stat(name, look, now, before, line) for name in word.FIGURES]
-            rows = await self._book.ask(lambda store: _by(store, whole, look))
             return (
                 [_windows(look), *stats, _table(look, rows)]
                 if rows
                 else [_windows(look), *stats, Note(text=word.NOTHING)]
             )
-        return await self._closely(principal, look, whole, now, before, line)
-
-    async def _closely(
-        self,
-        principal: Principal,
-        look: Look,
-        whole: Window,
-        now: Kpis,
-        before: Kpis,
-        line: list[Kpis],
-    ) -> list[PanelItem]:
-        figure = look.figure or "routing"
-        rows = await self._book.ask(lambda store: _by(store, whole, look))
+        figure, stat = look.figure, _stat(look.figure, look, now, before, [])
         points = zip(trend(whole), line, strict=True)
         values = tuple((part.start, _plotted(figure, kpis)) for part, kpis in points)
-        stat = _stat(figure, look, now, before, [])
         unpriced = now.cost_per_success.unpriced_tokens
         unknown = {language: f"{text} {unpriced:,}" for language, text in word.UNPRICED.items()}
         return [
@@ -109,7 +97,7 @@ class KpiPanel:
         if len(found) == PAGE:
             last = found[-1]
             query = look.query(before=(last.minute, last.id))
-            items.append(Choice(label=word.LOOK, options=(Link(text=word.OLDER, query=query),)))
+            items.append(Choice(label=word.MORE, options=(Link(text=word.OLDER, query=query),)))
         return items
 
 

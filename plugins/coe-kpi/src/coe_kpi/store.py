@@ -24,7 +24,7 @@ from coe_kpi.sums import CallSums, TurnSums
 from coe_kpi.view import CALL_VIEWS, TURN_VIEWS, Cut, View
 from coe_kpi.window import Window
 
-VERSION = 2
+VERSION = 3
 """Of the tables. Those of another version are made again from the log."""
 
 BUSY_S = 30.0
@@ -73,8 +73,11 @@ SELECT asked.value ->> 1, scope, estimated,
 FROM json_each(:buckets) AS asked CROSS JOIN calls
 WHERE view = :view AND span = :span AND bucket = asked.value ->> 0 {} GROUP BY 1, 2, 3
 """
-# By the key of each row that there may be: to pass over those of others takes far longer.
-_FITTING = "AND scope IN (SELECT value FROM json_each(:scopes))"
+_FEW = "AND scope IN (SELECT value FROM json_each(:scopes))"
+"""By the key of each row that there may be."""
+_MANY = "AND +scope IN (SELECT value FROM json_each(:scopes))"
+"""Row by row: beyond `FEW` scopes that takes less."""
+FEW = 32
 
 _BUCKETS = """
 SELECT DISTINCT bucket FROM turns
@@ -124,7 +127,7 @@ class RollupStore:
     _connection: sqlite3.Connection
     _fold: Fold = field(init=False)
     _names: dict[int, Scope] = field(factory=dict, init=False)
-    _fits: dict[tuple[object, ...], str] = field(factory=dict, init=False)
+    _fits: dict[tuple[object, ...], Sequence[int]] = field(factory=dict, init=False)
     _made: str = field(default="", init=False)
     """Of which making of the tables this is known; another process may begin them again."""
 
@@ -215,9 +218,9 @@ class RollupStore:
         """Yield turns, the newest first. The sums lead to the minutes in which there are some."""
         view = TURN_VIEWS[-1]
         values = {
-            "results": msgspec.json.encode(sought.results).decode(),
+            "results": _json(sought.results),
             "with_tools": sought.with_tools,
-            "scopes": self._fitting(view, sought.cut),
+            "scopes": _json(self._fitting(view, sought.cut)),
             "view": view.number,
         }
         for piece in reversed([*pieces(sought.part.since, sought.part.until)]):
@@ -239,20 +242,26 @@ class RollupStore:
     def _read(
         self, query: str, parts: Sequence[Window], cut: Cut, views: Sequence[View]
     ) -> Iterator[tuple[int, ...]]:
-        view = cut.view(views)
-        query = query.format(_FITTING if cut.where else "")
-        values = {"view": view.number, "scopes": self._fitting(view, cut) if cut.where else "[]"}
         for span, buckets in _buckets(parts).items():
-            given = {**values, "span": span, "buckets": msgspec.json.encode(buckets).decode()}
-            yield from self._connection.execute(query, given)
+            view = cut.view(views, span)
+            fitting = self._fitting(view, cut) if cut.where else ()
+            condition = (_FEW if len(fitting) <= FEW else _MANY) if cut.where else ""
+            values = {
+                "view": view.number,
+                "span": span,
+                "buckets": _json(buckets),
+                "scopes": _json(fitting),
+            }
+            yield from self._connection.execute(query.format(condition), values)
 
-    def _fitting(self, view: View, cut: Cut) -> str:
+    def _fitting(self, view: View, cut: Cut) -> Sequence[int]:
         """List the numbers of the scopes that fit, as this view has them."""
         self._learn()
         key = (view.number, *sorted(cut.where.items()))
         if key not in self._fits:
-            fits = [n for n, scope in self._names.items() if cut.fits(scope) and view.sees(scope)]
-            self._fits[key] = msgspec.json.encode(fits).decode()
+            self._fits[key] = [
+                n for n, scope in self._names.items() if cut.fits(scope) and view.sees(scope)
+            ]
         return self._fits[key]
 
     def _named(self, number: int) -> Scope:
@@ -301,3 +310,7 @@ def _buckets(parts: Sequence[Window]) -> dict[int, list[tuple[int, int]]]:
         for piece in pieces(part.since, part.until):
             found[piece.span] += [(b, number) for b in range(piece.since, piece.until, piece.span)]
     return found
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

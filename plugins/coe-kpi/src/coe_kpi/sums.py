@@ -84,15 +84,17 @@ class Increments:
     _rows: dict[tuple[int, ...], list[int]] = field(factory=dict)
 
     def add(
-        self, minute: int, seen: Iterable[tuple[int, int]], kind: int, figures: Sequence[int]
+        self, minute: int, seen: Iterable[tuple[int, int, int]], kind: int, figures: Sequence[int]
     ) -> None:
-        """Add figures of a kind to the minute, hour and day, as each view (its number, and that of
-        the scope) sees them.
+        """Add figures of a kind to the minute, hour and day, as each view (its number, its least
+        span, and the number of the scope) sees them.
         """
         rows = self._rows
         for span in SPANS:
             bucket = minute // span * span
-            for view, scope in seen:
+            for view, least_span, scope in seen:
+                if span < least_span:
+                    continue
                 key = (view, span, bucket, scope, kind)
                 kept = rows.get(key)
                 if kept is None:

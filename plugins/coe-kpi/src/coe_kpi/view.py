@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias, get_args
 from attrs import evolve, field, frozen
 
 from coe_kpi.fact import Scope
+from coe_kpi.span import HOUR, MINUTE
 
 Label: TypeAlias = Literal["group", "route", "target", "model", "purpose"]
 LABELS: tuple[Label, ...] = get_args(Label)
@@ -26,6 +27,8 @@ class View:
     number: int
     """As the file has it."""
     labels: frozenset[str]
+    least_span: int = MINUTE
+    """In finer buckets there is nothing: by two labels there would be as many rows as by all."""
 
     def of(self, scope: Scope) -> Scope:
         """Leave out of a scope what this view does not tell apart."""
@@ -37,13 +40,19 @@ class View:
         return self.of(scope) == scope
 
 
-def _views(*labels: Sequence[Label]) -> tuple[View, ...]:
-    return tuple(View(number, frozenset(some)) for number, some in enumerate(labels))
+def _views(labels: Sequence[Label]) -> tuple[View, ...]:
+    """Make the view of the whole, those by one label, those by group and another, that by all."""
+    ones = [frozenset({label}) for label in labels]
+    pairs = [frozenset({"group", label}) for label in labels if label != "group"]
+    every = [frozenset[Label](), *ones, *pairs, frozenset(labels)]
+    return tuple(
+        View(number, some, HOUR if some in pairs else MINUTE) for number, some in enumerate(every)
+    )
 
 
-TURN_VIEWS = _views((), ("group",), ("route",), ("target",), ("group", "route", "target"))
+TURN_VIEWS = _views(("group", "route", "target"))
 """The fewest labels first; the last has all. A change needs another `VERSION` of the file."""
-CALL_VIEWS = _views((), ("group",), ("route",), ("target",), ("model",), ("purpose",), LABELS)
+CALL_VIEWS = _views(LABELS)
 """Likewise, of attempts."""
 
 
@@ -54,10 +63,10 @@ class Cut:
     where: Mapping[str, str] = field(factory=dict)
     by: Label | None = None
 
-    def view(self, views: Sequence[View]) -> View:
-        """Choose the smallest view that can tell."""
+    def view(self, views: Sequence[View], span: int) -> View:
+        """Choose the smallest view that can tell, of buckets of that span."""
         asked = {*self.where, *([self.by] if self.by else [])}
-        return next(view for view in views if asked <= view.labels)
+        return next(v for v in views if asked <= v.labels and v.least_span <= span)
 
     def fits(self, scope: Scope) -> bool:
         """Whether it is asked for."""
