@@ -142,7 +142,7 @@ def test_an_open_page_shows_new_turns_and_keeps_the_focus(
         sign_in(page, console, "viewer")
         page.locator("#live td a").first.focus()
         held = page.evaluate("document.activeElement.id")
-        turn = chat(console.url.removesuffix("/console"), console.keys["viewer"], "New")
+        turn = chat(console.url.removesuffix("/console"), console.keys["admin"], "New")
         expect(page.locator(f"[id='turn-{turn}']")).to_be_visible(timeout=30_000)
         assert page.evaluate("document.activeElement.id") == held
         page.get_by_role("link", name="Stop updating").click()
