@@ -82,11 +82,11 @@ def test_a_rotated_key_works_and_the_old_one_does_not(coe: Coe, tmp_path: Path) 
 
 def test_mistakes_are_one_line_each(coe: Coe) -> None:
     assert coe("keys", "revoke", "nobody", code=1).startswith("error: there is no key 'nobody'")
-    assert "write 90d" in coe("keys", "create", "--expires", "soon", code=1)
-    assert "is no length of time" in coe("keys", "rotate", "x", "--grace", "soon", code=1)
+    assert "write 90d" in coe("keys", "create", "--expires", "soon", code=2)
+    assert "is no length of time" in coe("keys", "rotate", "x", "--grace", "soon", code=2)
     assert "'emperor' is not one of" in coe("keys", "create", "--role", "emperor", code=2)
     for group in "", " ", "a\n", "x" * 101, "a/b":
-        assert "a group's name" in coe("keys", "create", "--group", group, code=1)
+        assert "a group's name" in coe("keys", "create", "--group", group, code=2)
     assert "coe keys create" in coe("keys", "list")
 
 
