@@ -88,7 +88,7 @@ def test_a_file_that_is_wrong_says_where(coe: Coe, tmp_path: Path) -> None:
         ("", "holds no request"),
     ):
         file.write_text(line, encoding="utf-8")
-        assert why in coe("routes", "test", str(file), code=1)
+        assert why in coe("routes", "test", str(file), code=2)
 
 
 @pytest.mark.parametrize(
