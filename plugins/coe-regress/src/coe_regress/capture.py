@@ -20,9 +20,9 @@ from coe_core.service import Clock, RecordReader, SessionStore
 from coe_regress.case import Case, Context, Seen, Step
 from coe_regress.finding import Finding, findings
 from coe_regress.folder import Folder
-from coe_regress.mask import Mask, mask
+from coe_regress.mask import Mask, mask, masked_json, masked_message
 from coe_regress.minimizer import Minimizer
-from coe_regress.recorder import masked_json, recording_of
+from coe_regress.recorder import recording_of
 from coe_regress.replay import how_it_went, replay
 from coe_regress.settings import Settings
 from coe_regress.stage import Stage
@@ -163,13 +163,12 @@ class Capturer:
         return self.application.need(Clock).now()
 
     def _request(self, turn: Interaction) -> ChatRequest:
-        asked = {"model": turn.requested_model, "messages": unstructure(turn.new_messages)}
-        return structure(masked_json(dict(turn.options) | asked, self.mask), ChatRequest)
+        asked = {"model": turn.requested_model, "messages": [{"role": "user", "content": ""}]}
+        told = structure(masked_json(dict(turn.options), self.mask) | asked, ChatRequest)
+        return evolve(told, messages=self._masked(turn.new_messages))
 
     def _masked(self, messages: Sequence[Message]) -> tuple[Message, ...]:
-        return tuple(
-            structure(masked_json(unstructure(message), self.mask), Message) for message in messages
-        )
+        return tuple(masked_message(message, self.mask) for message in messages)
 
     async def _context(self, turn: Interaction) -> Context:
         store = self.application.need(SessionStore)

@@ -34,8 +34,8 @@ class Folder:
         return self.path / VECTORS
 
     def files(self) -> list[Path]:
-        """List the cases' files, by name."""
-        return sorted(self.path.rglob(f"*{SUFFIX}"))
+        """List the cases' files, by id."""
+        return sorted(self.path.rglob(f"*{SUFFIX}"), key=lambda file: file.name[: -len(SUFFIX)])
 
     def cases(self) -> Iterator[Case]:
         """Read every case. Raises `InvalidCase`."""

@@ -12,8 +12,16 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
+import msgspec
+from attrs import evolve
+
+from coe_core.codec import decode, encode, structure, unstructure
+from coe_core.message import Json, Message
+
 Mask: TypeAlias = Callable[[str], str]
 
+SHORTEST_NUMBER = 10**6
+"""In JSON; as in texts, what has seven digits may be somebody's number."""
 HANGUL_DIGITS = "공영일이삼사오육륙칠팔구"
 SURNAMES = (
     "김이박최정강조윤장임한오서신권황안송전홍유고문양손배백허남심노하곽성차주우구민류나진지엄채원"
@@ -25,12 +33,12 @@ SPELT_NUMBER = re.compile(rf"[{HANGUL_DIGITS}](?:[ \-]?[{HANGUL_DIGITS}]){{6,}}"
 
 Instead: TypeAlias = str | Callable[[re.Match[str]], str]
 PATTERNS: tuple[tuple[re.Pattern[str], Instead], ...] = (
-    (re.compile(r"[\w.+%-]+@[\w-]+(\.[\w-]+)+"), "user@example.com"),
     (re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+@"), ""),
+    (re.compile(r"[\w.+%-]+@[\w-]+(\.[\w-]+)+"), "user@example.com"),
     (re.compile(r"\b(?:sk|pk|rk|ghp|gho|xox[a-z]|AKIA|eyJ)[\w./+-]{12,}"), "SECRET"),
     (re.compile(r"(?<=Bearer )[\w./+=-]{8,}"), "SECRET"),
-    (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b"), "192.0.2.1"),
     (NUMBER, lambda found: re.sub(r"\d", "0", found[0])),
+    (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b"), "192.0.2.1"),
     (SPELT_NUMBER, lambda found: re.sub(rf"[{HANGUL_DIGITS}]", "공", found[0])),
     (
         re.compile(
@@ -59,3 +67,36 @@ def mask(text: str) -> str:
     for pattern, instead in PATTERNS:
         text = pattern.sub(instead, text)
     return text
+
+
+def masked_json(value: Json, mask: Mask) -> Json:
+    """Mask every text and every long number of a JSON value."""
+    match value:
+        case str():
+            return mask(value)
+        case int() if abs(value) >= SHORTEST_NUMBER:
+            return 10 ** (len(str(abs(value))) - 1)
+        case dict():
+            return {name: masked_json(each, mask) for name, each in value.items()}
+        case list() | tuple():
+            return [masked_json(each, mask) for each in value]
+        case _:
+            return value
+
+
+def masked_message(message: Message, mask: Mask) -> Message:
+    """Mask a message. The arguments of calls were JSON, mostly, and then are so after it."""
+    calls = [
+        evolve(c, function=evolve(c.function, arguments=_arguments(c.function.arguments, mask)))
+        for c in message.tool_calls
+    ]
+    told = masked_json(unstructure(evolve(message, tool_calls=())), mask)
+    return evolve(structure(told, Message), tool_calls=tuple(calls))
+
+
+def _arguments(text: str, mask: Mask) -> str:
+    try:
+        value = decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return mask(text)
+    return encode(masked_json(value, mask)).decode()

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-from attrs import evolve
-
-from coe_core.codec import decode, encode
+from coe_core.codec import structure, unstructure
 from coe_core.ledger import Attempt
-from coe_core.message import Json, Message
+from coe_core.message import Message
 from coe_core.record import Interaction
+from coe_core.turn import Passage
 from coe_regress.case import Fault, ModelCall, Recording, ToolAnswer
-from coe_regress.mask import Mask
+from coe_regress.mask import Mask, masked_json, masked_message
 
-SHORTEST_NUMBER = 10**6
-"""As in texts, what has seven digits may be somebody's number."""
 OTHERWISE = "Understood."
 LEFT_ALONE = "it was left alone, as it had failed before"
 
@@ -38,7 +34,7 @@ def recording_of(turn: Interaction, mask: Mask) -> Recording:
             )
             for run in turn.tool_runs
         ),
-        passages=tuple(evolve(p, text=mask(p.text)) for p in turn.passages),
+        passages=structure(masked_json(unstructure(turn.passages), mask), tuple[Passage, ...]),
         otherwise=OTHERWISE,
     )
 
@@ -76,19 +72,11 @@ def _said(turn: Interaction) -> list[Message]:
 
 
 def _answered(attempt: Attempt, said: Message, mask: Mask) -> ModelCall:
-    calls = tuple(
-        evolve(
-            call,
-            function=evolve(
-                call.function, arguments=_masked_arguments(call.function.arguments, mask)
-            ),
-        )
-        for call in said.tool_calls
-    )
+    masked = masked_message(said, mask)
     return ModelCall(
         model=attempt.model,
-        says=mask(said.text),
-        calls=calls,
+        says=masked.text,
+        calls=masked.tool_calls,
         usage=attempt.usage,
         took_s=attempt.duration_s,
     )
@@ -96,27 +84,3 @@ def _answered(attempt: Attempt, said: Message, mask: Mask) -> ModelCall:
 
 def _half(text: str) -> str:
     return text[: len(text) // 2]
-
-
-def _masked_arguments(arguments: str, mask: Mask) -> str:
-    """Mask the values: what was JSON must be JSON after it."""
-    try:
-        value = decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        return mask(arguments)
-    return encode(masked_json(value, mask)).decode()
-
-
-def masked_json(value: Json, mask: Mask) -> Json:
-    """Mask every text of a JSON value."""
-    match value:
-        case str():
-            return mask(value)
-        case int() if abs(value) >= SHORTEST_NUMBER:
-            return 10 ** (len(str(abs(value))) - 1)
-        case dict():
-            return {name: masked_json(each, mask) for name, each in value.items()}
-        case list() | tuple():
-            return [masked_json(each, mask) for each in value]
-        case _:
-            return value

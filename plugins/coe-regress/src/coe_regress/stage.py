@@ -16,7 +16,7 @@ from attrs import define, evolve, field, frozen
 
 from coe_core.application import Application
 from coe_core.budget import BudgetBook
-from coe_core.compose import Part, compose
+from coe_core.compose import SERVICES, Part, compose
 from coe_core.error import StartRefused
 from coe_core.host import engine_services
 from coe_core.identity import SessionId, TurnId
@@ -53,6 +53,20 @@ class PlayedSession:
     async def history(self, group: str, turn_id: TurnId, *, limit: int) -> History:
         said = self.context.history[-limit:] if limit else ()
         return History(messages=said, summary=self.context.summary)
+
+
+@frozen
+class Absent:
+    """Stands for a service that a replay has not: who asks it asks what was not recorded."""
+
+    service: str
+    tape: Tape
+
+    def __getattr__(self, name: str) -> Any:
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise self.tape.missing(f"{self.service}.{name} is not there in a replay")
+
+        return refuse
 
 
 @define(eq=False)
@@ -132,8 +146,9 @@ class Stage:
         self, case: Case, clock: ReplayClock, tape: Tape
     ) -> tuple[Application, Mapping[str, Part]]:
         deployment = _OnlyThis()
-        services = engine_services(self.settings, clock, MemoryStateStore(), deployment)
-        services |= {SessionStore: PlayedSession(case.context)}
+        absent = {each: Absent(each.__name__, tape) for each in SERVICES}
+        engine = engine_services(self.settings, clock, MemoryStateStore(), deployment)
+        services = absent | engine | {SessionStore: PlayedSession(case.context)}
         application, parts = compose(
             self.settings,
             installed=self.installed,
