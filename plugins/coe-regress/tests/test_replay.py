@@ -264,6 +264,16 @@ async def test_nothing_is_left_for_the_next_replay(failed: Case, make_stage: Mak
     assert seen[0] == seen[1] == seen[2]
 
 
+async def test_what_groups_set_of_plugins_that_take_no_part_is_left_out(
+    failed: Case, make_stage: MakeStage
+) -> None:
+    """It is the parameter of one that keeps things, or of none that is installed here."""
+    with make_stage(SETTINGS + "[groups.default.params]\nhistory_kept = 3\n") as stage:
+        for _ in range(2):
+            seen = await replay(failed, stage)
+            assert seen.happened.error_code == "upstream_cut"
+
+
 async def test_a_case_is_made_small(failed: Case, make_stage: MakeStage) -> None:
     """It keeps what a router looks at, and nothing else."""
 

@@ -34,6 +34,8 @@ OWN = ("routers", "attempt_policies", "guards", "event_sinks", "prompt_packs", "
 """What takes part in a replay as it is."""
 PLAYED = ("model_providers", "tools")
 """What is asked what it is, and played."""
+PATIENCE_S = 600.0
+"""How long a part may take: what passes only because a machine is quick proves nothing."""
 SESSION = SessionId("recorded")
 BEFORE = TurnId("recorded")
 
@@ -112,8 +114,9 @@ class Stage:
         on = {name: each for name, each in found.items() if settings.plugin(name).enabled}
         kept = {name: each for name, each in on.items() if not offers_services(each)}
         tables = {name: table for name, table in settings.plugins.items() if name in kept}
+        patient = evolve(settings.coe, component_timeout_s=PATIENCE_S)
         shelf = VectorShelf() if vectors is None else vectors
-        return cls(evolve(settings, plugins=tables), kept, shelf, embed)
+        return cls(evolve(settings, coe=patient, plugins=tables), kept, shelf, embed)
 
     def __enter__(self) -> Self:
         return self
@@ -158,6 +161,7 @@ class Stage:
         )
         if application.problems:
             raise StartRefused(f"this cannot be replayed on: {application.problems[0]}")
+        self._leave_out_idle(parts)
         providers = application.model_providers.items()
         deployment.application = evolve(
             application,
@@ -167,8 +171,27 @@ class Stage:
                 for name, checked in application.tools.items()
             },
             retrievers=(PlayedRetriever(tape),) if case.recording.passages else (),
+            settings=_with_known_params(application),
         )
         return deployment.application, parts
+
+    def _leave_out_idle(self, parts: Mapping[str, Part]) -> None:
+        """Spare the next replays the plugins that take no part, most of them."""
+        busy = {name for name, part in parts.items() if any(part.components.values())}
+        if busy != self.installed.keys():
+            self.installed = {name: self.installed[name] for name in busy}
+            tables = {n: table for n, table in self.settings.plugins.items() if n in busy}
+            self.settings = evolve(self.settings, plugins=tables)
+
+
+def _with_known_params(application: Application) -> Settings:
+    """Leave out what groups set of plugins that take no part."""
+    settings, known = application.settings, application.parameters
+    groups = {
+        name: evolve(table, params={n: v for n, v in table.params.items() if n in known})
+        for name, table in settings.groups.items()
+    }
+    return evolve(settings, groups=groups)
 
 
 async def _spend(application: Application, context: Context, clock: ReplayClock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 from attrs import define, field, frozen
@@ -44,6 +45,17 @@ class Reading:
         """Every route with its share of 1, the likeliest first."""
         shares = self.verdict.shares()
         return [(self.names[i], float(shares[i])) for i in (-shares).argsort(kind="stable")]
+
+
+@lru_cache(maxsize=4)
+def _fitted(lessons: tuple[Lesson, ...], vectors: tuple[bytes, ...], labels: int) -> Classifier:
+    """Fit, once for what is alike: a deployment that is composed anew has the same examples,
+    mostly, and replays of cases compose one for each.
+    """
+    import numpy as np
+
+    rows = [np.frombuffer(each, "<f4").reshape(len(lessons), -1) for each in vectors]
+    return Classifier.fit(lessons, rows, labels)
 
 
 @define(eq=False)
@@ -150,7 +162,8 @@ class SemanticRouter:
                 return made
             texts = [lesson.text for lesson in lessons]
             vectors = await self.shelf.vectors(texts, self.embedders, turn)
-            made = await asyncio.to_thread(Classifier.fit, lessons, vectors, len(self.tables))
+            known = tuple(lessons), tuple(each.tobytes() for each in vectors), len(self.tables)
+            made = await asyncio.to_thread(_fitted, *known)
             self._keep(learnt, made)
         return made
 
