@@ -30,8 +30,10 @@ from coe_regress.clock import ReplayClock
 from coe_regress.tape import Embed, PlayedProvider, PlayedRetriever, PlayedTool, Tape
 from coe_regress.vectors import VectorShelf
 
-OWN = ("routers", "attempt_policies", "guards", "event_sinks", "prompt_packs", "agents")
-"""What takes part in a replay as it is."""
+OWN = ("routers", "attempt_policies", "guards", "prompt_packs", "agents")
+"""What takes part in a replay as it is. Sinks hear of turns when they are over, and some tell
+others: of a replay there is nothing to tell.
+"""
 PLAYED = ("model_providers", "tools")
 """What is asked what it is, and played."""
 PATIENCE_S = 600.0
