@@ -38,6 +38,7 @@ DEAD = "http://127.0.0.1:9"
 
 class TestPlugin(PluginContract):
     name = "otel"
+    settings = f'[plugins.otel]\nendpoint = "{DEAD}"\ntimeout_s = 0.05\n'
 
     def make(self) -> type[OtelPlugin]:
         return OtelPlugin
@@ -45,7 +46,7 @@ class TestPlugin(PluginContract):
 
 class TestSink(EventSinkContract):
     def make(self) -> OtelSink:
-        return OtelSink(Settings(endpoint=DEAD, timeout_s=0.05))
+        return OtelSink(Settings(timeout_s=0.05), DEAD)
 
 
 def attempt(**fields: Any) -> Attempt:
@@ -85,7 +86,7 @@ def turn(**fields: Any) -> Interaction:
 
 
 async def sent(collector: Collector, *some: Record, **settings: Any) -> None:
-    sink = OtelSink(Settings(endpoint=collector.url, **settings))
+    sink = OtelSink(Settings(**settings), collector.url)
     await sink.open()
     for record in some:
         await sink.receive(record)
@@ -209,6 +210,11 @@ def test_the_same_record_gives_the_same_spans(record: Interaction | JobRun) -> N
     ids = {span.context.span_id for span in first if span.context is not None}
     tools = len(record.tool_runs) if isinstance(record, Interaction) else 0
     assert len(ids) == len({record.id, *(a.id for a in record.attempts)}) + tools
+
+
+async def test_nothing_is_sent_where_no_collector_is_named() -> None:
+    async with deployment(plugins={"otel": OtelPlugin}) as host:
+        assert host.application.event_sinks == ()
 
 
 async def test_a_dead_collector_holds_up_no_turn(collector: Collector) -> None:

@@ -21,6 +21,8 @@ class OtelPlugin:
 
     @hookimpl
     def coe_event_sinks(self, ctx: Context) -> Sequence[EventSink]:
+        if self.settings.endpoint is None:
+            return []
         from coe_otel.sink import OtelSink
 
-        return [OtelSink(self.settings)]
+        return [OtelSink(self.settings, self.settings.endpoint)]

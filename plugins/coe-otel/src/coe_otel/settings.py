@@ -7,7 +7,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from attrs import Attribute, field, frozen
-from attrs.validators import ge, gt
+from attrs.validators import ge, gt, optional
 
 from coe_core.settings import Secret
 
@@ -20,8 +20,10 @@ def _check_address(_: object, attribute: Attribute[str], value: str) -> None:
 
 @frozen(kw_only=True)
 class Settings:
-    endpoint: str = field(default="http://127.0.0.1:4318", validator=_check_address)
-    """Where the collector takes OTLP over HTTP; `/v1/traces` and `/v1/metrics` are added."""
+    endpoint: str | None = field(default=None, validator=optional(_check_address))
+    """Where the collector takes OTLP over HTTP, `http://127.0.0.1:4318` say; `/v1/traces` and
+    `/v1/metrics` are added. Without it nothing is sent.
+    """
     headers: Mapping[str, Secret] = field(factory=dict, repr=False)
     """Headers that are sent along, a key of the collector say: `env:NAME` or `file:PATH`."""
     service_name: str = "coe"

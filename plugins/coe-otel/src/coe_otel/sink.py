@@ -30,6 +30,7 @@ REMEMBERED = 10_000
 @define(eq=False)
 class OtelSink:
     settings: Settings
+    endpoint: str
     name: str = "otel"
     _spans: Spans = field(init=False)
     _seen: OrderedDict[str, None] = field(factory=OrderedDict, init=False)
@@ -45,7 +46,7 @@ class OtelSink:
 
     async def open(self) -> None:
         settings = self.settings
-        base = settings.endpoint.rstrip("/")
+        base = self.endpoint.rstrip("/")
         headers = {name: secret.reveal() for name, secret in settings.headers.items()}
         every_ms = 1000 * settings.export_s
         self._processor = BatchSpanProcessor(
