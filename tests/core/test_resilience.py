@@ -531,7 +531,7 @@ async def test_when_the_time_is_over_nothing_more_is_tried(start_host: StartHost
         async def complete(self, model: Any, request: Any, *, group: str) -> Any:
             self.asked.append(request)
             yield Chunk(content="so ")
-            await clock.advance(601)
+            await clock.advance(1201)
             raise CUT
 
     provider = Slow([])
