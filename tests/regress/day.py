@@ -199,10 +199,12 @@ class Day:
         group: str = "default",
         model: str = "auto",
         session: str | None = None,
+        before: tuple[str, ...] = (),
         **asked: Any,
     ) -> Interaction:
         """Run a turn, and return its record."""
-        request = ChatRequest(model=model, messages=(user(text),), **asked)
+        said = (*(user(each) for each in before), user(text))
+        request = ChatRequest(model=model, messages=said, **asked)
         ask = Ask(
             request=request,
             principal=Principal(group=GroupName(group)),
@@ -228,7 +230,7 @@ class Day:
 
     async def _failing(self, alias: str, error: Exception, text: str, **asked: Any) -> Interaction:
         self.provider.faults[alias] = lambda: error
-        turn = await self.ask(f"{text}, call me: {self.chance.choice(NAMES)}", **asked)
+        turn = await self.ask(text, before=(f"call me: {self.chance.choice(NAMES)}",), **asked)
         del self.provider.faults[alias]
         assert turn.outcome.failure is not None, turn
         # Long enough for breakers and cooldowns to be over.
@@ -244,13 +246,13 @@ class Day:
         self.injected[turn.id] = "target_error"
 
     async def _timeout(self) -> None:
-        texts = ("summarize the weekly report please", "보고서 요약 해 줘 빨리")
+        texts = ("summarize the weekly report", "보고서 요약 해 줘")
         error = UpstreamTimeout("too slow")
         turn = await self._failing("slow", error, self.chance.choice(texts))
         self.injected[turn.id] = "timeout"
 
     async def _fallback(self) -> None:
-        texts = ("write a python function for me", "코드 고쳐 줘 지금")
+        texts = ("write a python function", "코드 고쳐 줘")
         error = UpstreamOverloaded("busy")
         turn = await self._failing("flaky", error, self.chance.choice(texts))
         self.injected[turn.id] = "fallback_used"
