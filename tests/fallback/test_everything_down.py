@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from coe_fallback.plugin import FallbackPlugin
-from coe_server.wire import fallback_mark
+from coe_server.citation import remarks
 
 from coe_core import AUTO, hookimpl, user
 from coe_core.access import GroupName, Principal
@@ -51,7 +51,7 @@ async def test_the_bundled_model_answers_and_the_record_says_so(*, stream: bool)
     async with deployment(SETTINGS, plugins=PLUGINS) as host:
         answer = await collect(run(host.application, ask("near", stream=stream)))
     assert [message.text for message in answer.messages] == ["from this machine"]
-    assert fallback_mark(answer.ended) == {"coe": {"fallback": "bundled"}}
+    assert remarks(answer.ended) == {"coe": {"fallback": "bundled"}}
     record = answer.ended.record
     assert record.route is not None
     assert (record.route.target, record.outcome.failure) == ("main", "fallback_used")
