@@ -49,6 +49,12 @@ def test_gives_back_what_is_wanted(vault: Vault) -> None:
     assert not vault.load("layer", "another", digests(1))
 
 
+def test_nothing_is_lost_by_asking_for_nothing(vault: Vault) -> None:
+    vault.save("layer", "embedder", digests(1), rows(1))
+    assert vault.load("layer", "embedder", []) == {}
+    assert set(vault.load("layer", "embedder", digests(1))) == set(digests(1))
+
+
 def test_vectors_of_another_length_replace_the_table(vault: Vault) -> None:
     vault.save("layer", "embedder", digests(1), rows(1))
     vault.save("layer", "embedder", digests(2), rows(1, 8))

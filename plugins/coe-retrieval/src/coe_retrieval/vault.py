@@ -44,7 +44,7 @@ class Vault:
         """Return the vectors that are kept of some contents."""
         name = table_name(layer, embedder)
         try:
-            if self._is_empty or (table := self._table(name)) is None:
+            if not wanted or self._is_empty or (table := self._table(name)) is None:
                 return {}
             found = table.to_arrow() if len(wanted) > FEW else _select(table, wanted)
             return {digest: row for b in found.to_batches() for digest, row in _rows(b, wanted)}
