@@ -26,7 +26,7 @@ from coe_core.caller import ModelCaller, ModelEmbedder
 from coe_core.clock import SystemClock
 from coe_core.compose import Part, PluginCommands, compose, compose_commands
 from coe_core.ephemeral import ClosedJournal, EphemeralRecords
-from coe_core.error import CoeError, Conflict, StartRefused, Unavailable
+from coe_core.error import CoeError, StartRefused, Unavailable
 from coe_core.message import Json
 from coe_core.plugin import Installed, discover, offers_services
 from coe_core.rate import RateMeter
@@ -153,16 +153,8 @@ class Host:
         return self.application
 
     async def change(self, key: str, value: Json, *, actor: str) -> None:
-        """Change a toggle or an operator's parameter (None removes it), and record the change.
-
-        Raises `Conflict` for a required plugin that is to be switched off.
-        """
-        toggle.check(self.settings, key, value)
-        if value is False and key in map(toggle.plugin_toggle, self._keepers()):
-            raise Conflict(
-                "the plugin keeps the switches itself: write enabled = false into its table of the "
-                "settings"
-            )
+        """Change a toggle or an operator's parameter, as `Deployment.change` says."""
+        toggle.check(self.application, key, value)
         async with self.lease() as before:
             await before.need(StateStore).put(key, value)
             await self._adopt(self.settings)
@@ -325,10 +317,17 @@ class Leases:
     host: Host | None = None
 
     def lease(self) -> AbstractAsyncContextManager[Application]:
-        """Lease from the host; where there is none, the deployment is only looked at."""
+        """Lease from the host."""
+        return self._opened().lease()
+
+    async def change(self, key: str, value: Json, *, actor: str) -> None:
+        """Let the host change it."""
+        await self._opened().change(key, value, actor=actor)
+
+    def _opened(self) -> Host:
         if self.host is None:
             raise Unavailable("this deployment is composed, but not open")
-        return self.host.lease()
+        return self.host
 
 
 def compose_unopened(settings: Settings, data_dir: Path) -> tuple[Application, Mapping[str, Part]]:

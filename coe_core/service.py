@@ -322,11 +322,20 @@ class KnowledgeIndex(Protocol):
 
 @runtime_checkable
 class Deployment(Protocol):
-    """What is in force, for work that no request begins: jobs, and loops in the background."""
+    """What is in force, and how an operator changes it while the server runs."""
 
     def lease(self) -> AbstractAsyncContextManager[Application]:
         """Keep the application in force open until the block ends, whatever an operator switches
-        meanwhile.
+        meanwhile: for work that no request begins, jobs and loops in the background.
+        """
+        ...
+
+    async def change(self, key: str, value: Json, *, actor: str) -> None:
+        """Change a toggle or an operator's parameter (None removes it), by its key as `toggle`
+        makes it, and record who did. It is in force in this process when this returns, and in
+        every server on the data folder within a second.
+
+        Raises `Conflict` for a plugin that is required, or that this process cannot do without.
         """
         ...
 

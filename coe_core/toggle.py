@@ -15,7 +15,7 @@ from coe_core.application import Application
 from coe_core.error import Conflict
 from coe_core.message import Json
 from coe_core.record import StateChange
-from coe_core.service import Clock, StateStore
+from coe_core.service import Clock
 from coe_core.settings import PluginTable, Settings
 
 _PLUGINS = "toggles/plugins/"
@@ -41,29 +41,21 @@ def operator_param(name: str) -> str:
     return _PARAMS + name
 
 
-async def switch(application: Application, key: str, value: Json, *, actor: str) -> None:
-    """Change a toggle or a parameter (None removes it), and record who did. Every server on the
-    data folder follows within a second.
-
-    Raises `Conflict` for a plugin that is required, or that this process cannot do without.
+def check(application: Application, key: str, value: Json) -> None:
+    """Raise `Conflict` where a plugin is switched off that is required, or that the process cannot
+    do without.
     """
-    check(application.settings, key, value)
-    if value is False and key in map(plugin_toggle, application.kept):
+    if value is not False or key not in map(plugin_toggle, application.kept):
+        return
+    name = key.removeprefix(_PLUGINS)
+    if name in application.settings.coe.required_plugins:
         raise Conflict(
-            f"the plugin {key.removeprefix(_PLUGINS)!r} cannot be switched off over itself: stop "
-            "the server, then `coe plugins disable`"
+            f"the plugin {name!r} is required: take it out of [coe] required_plugins first"
         )
-    await application.need(StateStore).put(key, value)
-    await record(application, key, value, actor)
-
-
-def check(settings: Settings, key: str, value: Json) -> None:
-    """Raise `Conflict` where a plugin that `[coe] required_plugins` names is switched off."""
-    if value is False and key in map(plugin_toggle, settings.coe.required_plugins):
-        raise Conflict(
-            f"the plugin {key.removeprefix(_PLUGINS)!r} is required: take it out of [coe] "
-            "required_plugins first"
-        )
+    raise Conflict(
+        f"the plugin {name!r} cannot be switched off over itself: stop the server, then write "
+        f"enabled = false into [plugins.{name}]"
+    )
 
 
 async def record(application: Application, key: str, value: Json, actor: str) -> None:

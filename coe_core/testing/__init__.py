@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from coe_core.testing.knowledge import MemoryKnowledgePlugin, MemoryKnowledgeStore
     from coe_core.testing.memory import MemoryStateStore
     from coe_core.testing.scripted import Fault, ScriptedProvider
+    from coe_core.testing.standing import StandingDeployment
     from coe_core.testing.turn import make_turn, scripted_application
 
 __all__ = [
@@ -104,6 +105,7 @@ __all__ = [
     "ScriptedProvider",
     "SegmentJobContract",
     "SessionStoreContract",
+    "StandingDeployment",
     "StateStoreContract",
     "SummarizerContract",
     "ToolContract",
@@ -164,6 +166,7 @@ _HOMES = {
     "MemoryStateStore": "memory",
     "Fault": "scripted",
     "ScriptedProvider": "scripted",
+    "StandingDeployment": "standing",
     "make_turn": "turn",
     "scripted_application": "turn",
 }

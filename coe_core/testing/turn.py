@@ -22,6 +22,7 @@ from coe_core.request import ChatRequest
 from coe_core.settings import Settings
 from coe_core.testing.memory import MemoryStateStore
 from coe_core.testing.scripted import ScriptedProvider
+from coe_core.testing.standing import StandingDeployment
 from coe_core.turn import Session, Turn
 
 TURN_TIMEOUT_S = 600.0
@@ -49,20 +50,26 @@ def scripted_application(provider: ScriptedProvider | None = None) -> Applicatio
     provider = provider or ScriptedProvider()
     clock, records, store = SystemClock(), EphemeralRecords(), MemoryStateStore()
     caller = ModelCaller(clock)
-    return empty_application(
+    services: dict[type[Any], Any] = {}
+    application = empty_application(
         models={model.alias: model for model in provider.models()},
         model_providers={provider.name: provider},
-        services={
+        services=services,
+    )
+    services.update(
+        {
             BudgetBook: BudgetBook(store, clock),
             service.Caller: caller,
             service.Clock: clock,
+            service.Deployment: StandingDeployment(application),
             service.Embedder: ModelEmbedder(f"{provider.name}-embed", caller),
             service.Journal: records,
             service.RecordReader: records,
             service.SessionStore: records,
             service.StateStore: store,
-        },
+        }
     )
+    return application
 
 
 def make_turn(

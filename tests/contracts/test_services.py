@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import pytest
 from attrs import define, evolve, field
 from coe_records.plugin_database import PluginDatabase
 
-from coe_core.application import Application
 from coe_core.caller import ModelCaller, ModelEmbedder
 from coe_core.clock import SystemClock
 from coe_core.ephemeral import NOWHERE, EphemeralRecords
@@ -37,6 +36,7 @@ from coe_core.testing import (
     RecordReaderContract,
     SchedulerContract,
     SessionStoreContract,
+    StandingDeployment,
     StateStoreContract,
 )
 from coe_core.testing.contracts.knowledge import LAYERS
@@ -517,20 +517,9 @@ def test_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
         bug("test_survives_a_job_that_fails", "did not run within", Stopping)
 
 
-@define
-class Standing:
-    """A deployment that nobody changes."""
-
-    application: Application = field(factory=scripted_application)
-
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Application]:
-        yield self.application
-
-
 def test_engine_s_scheduler() -> None:
     def make() -> JobScheduler:
-        return JobScheduler(Standing(), SystemClock())
+        return JobScheduler(StandingDeployment(scripted_application()), SystemClock())
 
     with proving(SchedulerContract, make, exempt={*dir(SchedulerContract)}):
         pass

@@ -10,13 +10,22 @@ from typing import Any
 import pytest
 from attrs import define, frozen
 
-from coe_core import KnowledgeStore, Route, Service, StateStore, Turn, hookimpl, toggle
+from coe_core import (
+    Deployment,
+    KnowledgeStore,
+    Route,
+    Service,
+    StateStore,
+    Turn,
+    hookimpl,
+    toggle,
+)
 from coe_core.error import Conflict, SettingsError, StartRefused
 from coe_core.host import Host
 from coe_core.plugin import settings_class
 from coe_core.testing import MemoryKnowledgeStore, MemoryStateStore
 from coe_core.testing.scripted import ScriptedProvider
-from coe_core.toggle import plugin_toggle, switch
+from coe_core.toggle import plugin_toggle
 
 from .conftest import Given, StartHost, contributing
 
@@ -335,7 +344,7 @@ async def test_what_the_process_stands_on_is_not_switched_off_under_it(
     host: Host = await start_host(SETTINGS, GOOD, *plugins, kept=frozenset({"ground"}))
     other: Host = await start_host(SETTINGS, GOOD, *plugins)
     with pytest.raises(Conflict, match="'ground' cannot be switched off over itself"):
-        await toggle.switch(host.application, toggle.plugin_toggle("ground"), False, actor="t")
+        await host.change(toggle.plugin_toggle("ground"), value=False, actor="t")
     for name in ("ground", "roof"):
         await other.change(toggle.plugin_toggle(name), value=False, actor="t")
     async with asyncio.timeout(5):
@@ -353,7 +362,7 @@ async def test_a_required_plugin_is_not_switched_off(start_host: StartHost) -> N
     with pytest.raises(Conflict, match="required_plugins"):
         await host.change(**off)
     with pytest.raises(Conflict, match="required_plugins"):
-        await switch(host.application, **off)
+        await host.application.need(Deployment).change(**off)
     await host.close()
     earlier: Host = await start_host(SETTINGS, *plugins)
     await earlier.change(**off)

@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from attrs import define, evolve, field
 
-from coe_core.application import Application
 from coe_core.hookspec import hookimpl
 from coe_core.lease import LEASE_TIME, leased
 from coe_core.message import Json
 from coe_core.scheduler import JobScheduler
 from coe_core.service import StateStore
-from coe_core.testing import ManualClock, MemoryStateStore, deployment
+from coe_core.testing import (
+    ManualClock,
+    MemoryStateStore,
+    StandingDeployment,
+    deployment,
+)
 from coe_core.testing.turn import scripted_application
 
 SOON = 5.0
@@ -42,20 +45,6 @@ class Counting:
 
 
 @define
-class Standing:
-    application: Application
-    leases: int = 0
-
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Application]:
-        self.leases += 1
-        try:
-            yield self.application
-        finally:
-            self.leases -= 1
-
-
-@define
 class Workers:
     """Workers over one state store, on one clock."""
 
@@ -68,7 +57,7 @@ class Workers:
         application = scripted_application()
         jobs = (self.job,) if has_job else ()
         services = {**application.services, StateStore: self.store}
-        standing = Standing(evolve(application, jobs=jobs, services=services))
+        standing = StandingDeployment(evolve(application, jobs=jobs, services=services))
         worker = JobScheduler(standing, self.clock)
         await worker.open()
         self.running.append(worker)
@@ -137,7 +126,7 @@ async def test_job_of_a_process_that_does_not_run_jobs_is_run_by_another(
     await workers.start()
     idle = scripted_application()
     application = evolve(idle, services={**idle.services, StateStore: workers.store})
-    await JobScheduler(Standing(application), workers.clock).submit(workers.job)
+    await JobScheduler(StandingDeployment(application), workers.clock).submit(workers.job)
     await workers.clock.advance(SOON)
     assert workers.job.ended == 1
 

@@ -6,7 +6,7 @@ import smtplib
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -35,6 +35,7 @@ from coe_core.testing import (
     JobContract,
     ManualClock,
     MemoryStateStore,
+    StandingDeployment,
     scripted_application,
 )
 from coe_core.testing.clock import EPOCH
@@ -52,15 +53,9 @@ ALERT = Alert(
 )
 
 
-class Here:
-    """A deployment of one application, whose parts a test says."""
-
-    def __init__(self, **parts: Any) -> None:
-        self.application = evolve(scripted_application(), **parts)
-
-    @asynccontextmanager
-    async def lease(self) -> Any:
-        yield self.application
+def here(**parts: Any) -> StandingDeployment:
+    """Deploy one application with these parts."""
+    return StandingDeployment(evolve(scripted_application(), **parts))
 
 
 class Measuring:
@@ -115,7 +110,7 @@ class Scene:
             "alert_rules": (self.others, *filed),
         }
         every = timedelta(seconds=15)
-        self.round = AlertRound(Here(**parts), self.clock, self.store, rules, every)
+        self.round = AlertRound(here(**parts), self.clock, self.store, rules, every)
 
     async def after(self, seconds: float, **values: float) -> list[str]:
         await self.clock.advance(seconds)

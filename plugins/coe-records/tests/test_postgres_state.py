@@ -162,7 +162,7 @@ async def test_new_machine_knows_the_keys_before_it_serves(machines: Any) -> Non
 
 async def test_what_keeps_the_switches_is_not_switched_off(machines: Any) -> None:
     host = await machines()
-    with pytest.raises(Conflict, match="keeps the switches itself"):
+    with pytest.raises(Conflict, match="cannot be switched off over itself"):
         await host.change(plugin_toggle("records"), value=False, actor="tester")
     await host.application.need(StateStore).put(plugin_toggle("records"), False)
     assert is_on(await machines(), "records")

@@ -28,7 +28,6 @@ from coe_records.summaries import SummaryKeeper
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coe_core.application import Application
 from coe_core.clock import SystemClock
 from coe_core.error import Conflict
 from coe_core.identity import SessionId, TurnId
@@ -43,6 +42,7 @@ from coe_core.testing import (
     ManualClock,
     MemoryStateStore,
     SegmentJobContract,
+    StandingDeployment,
     scripted_application,
 )
 
@@ -74,15 +74,6 @@ class Noting:
 
 
 @define
-class Standing:
-    application: Application
-
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Application]:
-        yield self.application
-
-
-@define
 class Scene:
     records: Records
     turns: list[Interaction]
@@ -97,11 +88,11 @@ class Scene:
         work = Reprocessing(self.records, self.book, job, window=window or Window())
         return await work.run(await work.plan(), lambda _: None)
 
-    def deployment(self, job: Any) -> Standing:
+    def deployment(self, job: Any) -> StandingDeployment:
         bare = scripted_application()
         own = {Journal: self.records, StateStore: self.store, Clock: self.clock}
         services = {**bare.services, **own}
-        return Standing(evolve(bare, segment_jobs=(job,), services=services))
+        return StandingDeployment(evolve(bare, segment_jobs=(job,), services=services))
 
 
 @pytest.fixture
@@ -398,7 +389,7 @@ class OnFolders:
     @pytest.fixture(autouse=True)
     def folders(self, new_folder: Callable[[], DataFolder]) -> None:
         self.records = Records(new_folder().path, ManualClock(), 1 << 20)
-        self.standing = Standing(scripted_application())
+        self.standing = StandingDeployment(scripted_application())
 
 
 class TestSummaries(OnFolders, SegmentJobContract):

@@ -39,6 +39,7 @@ from coe_core.testing import (
     EventSinkContract,
     ManualClock,
     ScriptedProvider,
+    StandingDeployment,
     SummarizerContract,
     deployment,
     scripted_application,
@@ -50,15 +51,6 @@ from coe_core.turn import GuardVerdict
 MakeTurn = Callable[..., Interaction]
 Tables = Callable[[DataFolder], dict[str, list[Any]]]
 WINDOW = 8
-
-
-@define
-class Standing:
-    application: Application
-
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Application]:
-        yield self.application
 
 
 @define
@@ -120,7 +112,7 @@ def scene(folder: DataFolder, make_turn: MakeTurn, secret: Any) -> Callable[...,
             summarizers=(summarizer,),
             services={**bare.services, Journal: records, SessionStore: records},
         )
-        keeper = SummaryKeeper(Standing(application), records, summarizer.name, 100)
+        keeper = SummaryKeeper(StandingDeployment(application), records, summarizer.name, 100)
         await keeper.open()
         yield Scene(records, application, keeper, make_turn)
         await keeper.close()
@@ -417,7 +409,7 @@ class TestKeeper(EventSinkContract):
 
     def make(self) -> SummaryKeeper:
         records = Records(self.new_folder().path, ManualClock(), 1 << 20)
-        return SummaryKeeper(Standing(scripted_application()), records, "extractive", 100)
+        return SummaryKeeper(StandingDeployment(scripted_application()), records, "extractive", 100)
 
 
 def test_model_without_an_alias_is_refused() -> None:

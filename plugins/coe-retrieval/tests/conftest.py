@@ -1,13 +1,12 @@
 """An index over a store in memory, and an embedder that needs no weights."""
 
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from coe_retrieval.backlog import EmbeddingJob
 from coe_retrieval.embedding import Embedding
 from coe_retrieval.index import PassageIndex
@@ -20,7 +19,11 @@ from coe_core.model import Model, Usage, Vectors
 from coe_core.request import EmbeddingRequest
 from coe_core.service import Clock, Embedder, KnowledgeStore, RecordReader
 from coe_core.settings import CoeTable, Settings
-from coe_core.testing import ScriptedProvider, scripted_application
+from coe_core.testing import (
+    ScriptedProvider,
+    StandingDeployment,
+    scripted_application,
+)
 from coe_core.testing.knowledge import MemoryKnowledgeStore
 from coe_core.turn import GLOBAL, Passage
 
@@ -52,17 +55,6 @@ class TopicProvider(ScriptedProvider):
         for word in text.casefold().split():
             row[len(TOPICS) + zlib.crc32(word.encode()) % (self.dimensions - len(TOPICS))] += 1.0
         return row
-
-
-@frozen
-class OneApplication:
-    """A `Deployment` that has one application for ever."""
-
-    application: Application
-
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Application]:
-        yield self.application
 
 
 @pytest.fixture
@@ -103,7 +95,7 @@ def make_index(store: MemoryKnowledgeStore, scripted: Application, tmp_path: Pat
 
 
 def job_of(index: PassageIndex, application: Application) -> EmbeddingJob:
-    return EmbeddingJob(index, OneApplication(application), "default", timedelta(seconds=5))
+    return EmbeddingJob(index, StandingDeployment(application), "default", timedelta(seconds=5))
 
 
 async def filled() -> MemoryKnowledgeStore:

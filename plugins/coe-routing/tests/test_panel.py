@@ -1,11 +1,9 @@
 """The console's panel tells what `coe routes explain` tells."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from attrs import frozen
 from coe_routing.explanation import Question, explain
 from coe_routing.panel import RoutesPanel
 from coe_routing.plugin import RoutingPlugin
@@ -14,7 +12,13 @@ from coe_core import hookimpl
 from coe_core.access import LOCAL, GroupName, Principal
 from coe_core.application import Application
 from coe_core.panel import Field, Note, Stat, Table
-from coe_core.testing import PanelContract, ScriptedProvider, deployment, scripted_application
+from coe_core.testing import (
+    PanelContract,
+    ScriptedProvider,
+    StandingDeployment,
+    deployment,
+    scripted_application,
+)
 
 SETTINGS = """
 [routing]
@@ -31,20 +35,9 @@ route = "code"
 """
 
 
-@frozen
-class Standing:
-    """The deployment of one application."""
-
-    application: Application
-
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Application]:
-        yield self.application
-
-
 class TestRoutesPanel(PanelContract):
     def make(self) -> RoutesPanel:
-        return RoutesPanel(Standing(scripted_application(ScriptedProvider())))
+        return RoutesPanel(StandingDeployment(scripted_application(ScriptedProvider())))
 
 
 class Scripted:

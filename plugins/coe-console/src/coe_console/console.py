@@ -26,8 +26,8 @@ from coe_core.http import KEY_COOKIE, HttpRequest, HttpResponse, HttpRoute
 from coe_core.identity import TurnId
 from coe_core.panel import Link, PanelItem, Text, Toggle
 from coe_core.record import Interaction
-from coe_core.service import Clock, RecordReader
-from coe_core.toggle import component_toggle, plugin_toggle, switch
+from coe_core.service import Clock, Deployment, RecordReader
+from coe_core.toggle import component_toggle, plugin_toggle
 
 HOME = "/console"
 SHOWN_TURNS = 50
@@ -279,7 +279,7 @@ async def switch_over(visit: Visit) -> HttpResponse:
     component = form.get("component")
     key = component_toggle(component) if component else plugin_toggle(report.name)
     actor = visit.request.principal.key_id or "console"
-    await switch(application, key, form["on"] == "yes", actor=actor)
+    await application.need(Deployment).change(key, form["on"] == "yes", actor=actor)
     return _go(f"{HOME}/plugins")
 
 
@@ -292,7 +292,8 @@ async def toggle(visit: Visit) -> HttpResponse:
     if form.get("key") not in keys or form.get("on") not in ("yes", "no"):
         raise InvalidField(visit.text("There is no such switch."))
     actor = visit.request.principal.key_id or "console"
-    await switch(visit.request.application, form["key"], form["on"] == "yes", actor=actor)
+    deployment = visit.request.application.need(Deployment)
+    await deployment.change(form["key"], form["on"] == "yes", actor=actor)
     return _go(HOME)
 
 

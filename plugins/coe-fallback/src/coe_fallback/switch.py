@@ -11,10 +11,10 @@ from datetime import datetime
 
 from attrs import field, frozen
 
-from coe_core import toggle
 from coe_core.application import Application
 from coe_core.error import Conflict
-from coe_core.service import Clock, StateStore
+from coe_core.service import Clock, Deployment, StateStore
+from coe_core.toggle import operator_param
 from coe_fallback.breaker import State
 from coe_fallback.exchange import PREFIX, read
 from coe_fallback.settings import Settings
@@ -68,7 +68,7 @@ async def switch(application: Application, settings: Settings, *, on: bool, acto
     """Switch the last resort on or off. Raises `Conflict` where there is none to be switched on."""
     if on and (problem := _problem(application, settings)) is not None:
         raise Conflict(f"{problem}: set it to the alias that is to answer")
-    await toggle.switch(application, toggle.operator_param(NAME), on, actor=actor)
+    await application.need(Deployment).change(operator_param(NAME), on, actor=actor)
 
 
 def _problem(application: Application, settings: Settings) -> str | None:

@@ -17,9 +17,10 @@ from attrs import define, evolve, field, frozen
 from coe_core.application import Application
 from coe_core.budget import BudgetBook
 from coe_core.compose import SERVICES, Part, compose
-from coe_core.error import StartRefused
+from coe_core.error import Conflict, StartRefused
 from coe_core.host import engine_services
 from coe_core.identity import SessionId, TurnId
+from coe_core.message import Json
 from coe_core.plugin import Installed, discover, offers_services
 from coe_core.record import Interaction
 from coe_core.service import History, SessionStore
@@ -75,7 +76,7 @@ class Absent:
 
 @define(eq=False)
 class _OnlyThis:
-    """A `Deployment` that has one application."""
+    """A `Deployment` that has one application, and keeps it."""
 
     application: Application = field(init=False)
 
@@ -85,6 +86,9 @@ class _OnlyThis:
 
     def lease(self) -> AbstractAsyncContextManager[Application]:
         return self._lease()
+
+    async def change(self, key: str, value: Json, *, actor: str) -> None:
+        raise Conflict(f"{key} cannot be changed by {actor}: a replay is as it was recorded")
 
 
 @define(eq=False)
