@@ -65,7 +65,9 @@ class Verdict:
     @property
     def best(self) -> int:
         """The label with the highest score."""
-        return int(self.scores.argmax())
+        import numpy as np
+
+        return int(np.argmax(self.scores))
 
     def shares(self) -> Array:
         """Return the scores as shares of 1."""
