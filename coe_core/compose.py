@@ -19,7 +19,7 @@ from coe_core.application import Application, PluginProblem, Stage
 from coe_core.assembly import assemble
 from coe_core.error import CoeError, MissingService
 from coe_core.http import HttpRoute
-from coe_core.plugin import Installed, PluginFailed, build, implementations, violations
+from coe_core.plugin import Installed, PluginFailed, build, implementations, provides, violations
 from coe_core.service import Service
 from coe_core.settings import Settings, nearest
 from coe_core.tool import CheckedTool
@@ -189,6 +189,9 @@ class Composition:
             if not isinstance(offer, Service) or offer.contract not in SERVICES:
                 text = f"coe_services returned {offer!r:.80}, no Service of a known contract"
                 part.blame(text, "Return Service(contract=..., provider=...).")
+            elif not provides(type(part.plugin), offer.contract):
+                text = f"its `provides` does not name {offer.contract.__name__}, which it provides"
+                part.blame(text, "Name it there, or leave `provides` out.")
             elif broken := violations(offer.provider, offer.contract):
                 text = f"its {offer.contract.__name__} is none: {'; '.join(broken)}"
                 part.blame(text, "Make it satisfy the contract.")

@@ -41,6 +41,10 @@ def coe_services(ctx: Context) -> Sequence[Service]:
 
     Called before every other hook, on demand: `ctx.need` inside it composes the service asked for
     first. A service that two plugins provide is a problem of the later one. Since 0.1.
+
+    The plugin's class may name the contracts in an attribute, `provides = (KnowledgeStore,)`: then
+    it is known what is missing while the plugin does not work. Without it, turns are refused
+    meanwhile unless another provides the `Journal`: it might have been this one.
     """
 
 

@@ -28,7 +28,7 @@ from coe_core.compose import Part, PluginCommands, compose, compose_commands
 from coe_core.ephemeral import ClosedJournal, EphemeralRecords
 from coe_core.error import CoeError, StartRefused, Unavailable
 from coe_core.message import Json
-from coe_core.plugin import Installed, discover, offers_services
+from coe_core.plugin import Installed, discover, may_provide
 from coe_core.rate import RateMeter
 from coe_core.scheduler import JobScheduler
 from coe_core.service import Clock, StateStore
@@ -246,7 +246,8 @@ class Host:
         for name, installed in self.installed.items():
             if not application.settings.plugin(name).enabled:
                 continue
-            if (name not in parts or parts[name].problems) and offers_services(installed):
+            is_broken = name not in parts or parts[name].problems
+            if is_broken and may_provide(installed, service.Journal):
                 return f"the plugin {name!r} does not work, `coe plugins` says why"
         if (self.data_dir / LOG_FOLDER).exists():
             return "the data folder has a log, and no plugin in force keeps it: see `coe plugins`"

@@ -191,6 +191,18 @@ def offers_services(installed: Installed) -> bool:
     return getattr(hook, "coe_impl", None) is not None
 
 
+def provides(cls: type[Any], contract: type[Any]) -> bool:
+    """Tell whether a plugin that offers services may provide this one: it may, unless its class
+    names in `provides` the ones that it does.
+    """
+    return contract in getattr(cls, "provides", (contract,))
+
+
+def may_provide(installed: Installed, contract: type[Any]) -> bool:
+    """Tell whether a plugin would provide a service if it worked, as far as that can be told."""
+    return offers_services(installed) and provides(load_class(installed), contract)
+
+
 def violations(component: Any, contract: type[Any]) -> list[str]:
     """List how a component breaks a contract: missing members, plain methods that should be
     `async`, signatures that cannot be called as the contract calls them.

@@ -61,13 +61,14 @@ from coe_core.event import (
     TurnEnded,
     TurnFailed,
 )
+from coe_core.hookspec import hookimpl
 from coe_core.host import Host
 from coe_core.identity import SessionId
 from coe_core.request import FunctionDefinition, ToolDefinition
-from coe_core.service import Caller, Service
+from coe_core.service import Caller, Database, KnowledgeStore, Service
 from coe_core.testing.scripted import Fault, ScriptedProvider
 
-from .conftest import StartHost, contributing
+from .conftest import Given, StartHost, contributing
 
 SETTINGS = '[routing]\ndefault = "scripted"\n'
 DONE = Chunk(finish_reason="stop", usage=Usage(input_tokens=7, output_tokens=3))
@@ -762,6 +763,36 @@ async def test_no_turn_runs_where_the_journal_did_not_open(start_host: StartHost
         assert failed.error.code == "service_unavailable"
         assert "the plugin 'journal' does not work" in failed.error.message
     assert provider.asked == []
+
+
+class LackingPlugin:
+    """Would provide a store, in a database that nobody provides."""
+
+    @hookimpl
+    def coe_services(self, ctx: Any) -> list[Service]:
+        ctx.need(Database)
+        return []
+
+
+class LackingStorePlugin(LackingPlugin):
+    provides = (KnowledgeStore,)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "ended"), [(LackingPlugin, TurnFailed), (LackingStorePlugin, TurnEnded)]
+)
+async def test_only_a_plugin_that_may_keep_the_log_is_waited_for(
+    start_host: StartHost, plugin: type[Any], ended: type[Any]
+) -> None:
+    """One that says what it provides, and names no journal, may be broken."""
+    host: Host = await start_host(
+        '[routing]\ndefault = "played"\n',
+        contributing("p", model_providers=[Played([[DONE]])]),
+        Given("lacking", plugin),
+    )
+    [problem] = host.application.problems
+    assert problem.plugin == "lacking"
+    assert isinstance((await play(host.application, ask()))[-1], ended)
 
 
 async def test_a_turn_that_takes_too_long_is_ended(start_host: StartHost) -> None:

@@ -519,6 +519,20 @@ async def test_a_service_is_open_before_those_that_were_given_it(start_host: Sta
     assert told == ["store", "knowledge"]
 
 
+async def test_a_plugin_provides_what_it_names_if_it_names_any(start_host: StartHost) -> None:
+    class StorePlugin:
+        provides = (StateStore,)
+
+        @hookimpl
+        def coe_services(self, ctx: Any) -> list[Service]:
+            return [Service(contract=KnowledgeStore, provider=MemoryKnowledgeStore())]
+
+    host = await start_host("", Given("store", StorePlugin))
+    [problem] = [each for each in host.application.problems if each.plugin == "store"]
+    assert problem.text == "its `provides` does not name KnowledgeStore, which it provides"
+    assert KnowledgeStore not in host.application.services
+
+
 async def test_who_lacks_what_a_waiting_plugin_provides_waits_himself(
     start_host: StartHost,
 ) -> None:

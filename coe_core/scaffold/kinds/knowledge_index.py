@@ -41,6 +41,8 @@ class ExampleKnowledgeIndex:
 
 @frozen
 class ExamplePlugin:
+    provides = (KnowledgeIndex,)
+
     @hookimpl
     def coe_services(self, ctx: Context) -> list[Service]:
         index = ExampleKnowledgeIndex(ctx.need(KnowledgeStore))

@@ -18,6 +18,7 @@ from coe_knowledge.settings import Settings
 @frozen
 class KnowledgePlugin:
     settings: Settings
+    provides = (KnowledgeStore,)
 
     @hookimpl
     def coe_services(self, ctx: Context) -> Sequence[Service]:

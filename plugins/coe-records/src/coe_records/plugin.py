@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @define(eq=False)
 class RecordsPlugin:
     settings: Settings
+    provides = (Journal, RecordReader, SessionStore, StateStore, Database)
     _monitor: RecordsMonitor | None = field(default=None, init=False)
     _keeper: SummaryKeeper | None = field(default=None, init=False)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @define(eq=False)
 class RetrievalPlugin:
     settings: Settings
+    provides = (KnowledgeIndex,)
     _index: PassageIndex | None = field(default=None, init=False)
 
     @hookimpl
