@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -190,10 +189,14 @@ class SqliteFile:
         return None
 
     def keep_copy(self, stamp: str) -> None:
-        """Copy the file, then have the indexes of the original made anew."""
-        for file in self._files("", "-wal"):
-            shutil.copy2(file, f"{file}.{stamp}.damaged")
-        with closing(self.connect()) as connection:
+        """Copy the pages, damaged ones as they are, then have the indexes made anew. SQLite copies
+        them itself: a descriptor of ours takes its locks away with it (see `connect`).
+        """
+        with (
+            closing(connect(self.path.with_name(f"{self.path.name}.{stamp}.damaged"))) as copy,
+            closing(self.connect()) as connection,
+        ):
+            connection.backup(copy)
             connection.execute("REINDEX")
 
     def _damaged_tables(self, connection: Connection) -> list[str]:
