@@ -11,22 +11,25 @@ from typing import Literal, TypeAlias
 
 from attrs import asdict, define, evolve, field, frozen
 
-from coe_core.codec import decode, structure
+from coe_core.codec import structure
 from coe_core.record import Pointer
 from coe_records import manifest
-from coe_records.comparison import Comparison
+from coe_records.comparison import Comparison, Piece
 from coe_records.database import Connection
 from coe_records.envelope import GENESIS, Line
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
 from coe_records.log import Entry, Log
 from coe_records.manifest import Tally
-from coe_records.projection import CHUNK_LINES, Mark, Projection, moved
+from coe_records.projection import Mark, Projection, moved
 from coe_records.registry import elsewhere
 
 Kind: TypeAlias = Literal[
     "altered", "broken_chain", "damaged", "dangling", "extra", "lost", "missing", "torn"
 ]
+
+PIECE_LINES = 64
+"""How many lines are compared at once: with more of them, they leave the processor's cache."""
 
 
 @frozen(kw_only=True)
@@ -98,12 +101,6 @@ class Gap:
         return at == self.end
 
 
-def stood_for(line: Line) -> set[Pointer]:
-    """Tell which record a line of the kind `repair` stands for, if it does for any."""
-    body = decode(line.body)
-    return {structure(body["lost"], Pointer)} if body.get("restored") else set()
-
-
 @define
 class Audit:
     """One audit, of one moment."""
@@ -116,8 +113,8 @@ class Audit:
     _elsewhere: AbstractSet[str]
     _faults: list[Fault] = field(factory=list, init=False)
     _records: int = field(default=0, init=False)
-    _links: dict[str, Mark] = field(factory=dict, init=False)
-    """Where each writer's chain has got to."""
+    _links: dict[str, Line] = field(factory=dict, init=False)
+    """Each writer's last line so far."""
     _left: dict[str, tuple[str, str | None]] = field(factory=dict, init=False)
     """Each writer's segment before, and its SHA-256, None if there is no telling."""
     _gaps: dict[str, list[Gap]] = field(factory=dict, init=False)
@@ -211,25 +208,28 @@ class Audit:
         return sorted(self._sizes.keys() | self._marks.keys() | self._sealed, key=key)
 
     def _compare_segment(self, path: str, comparison: Comparison) -> None:
-        mark = self._marks.get(path)
-        seen: Mark | None = None
-        agrees = mark is None
+        mark, begun = self._marks.get(path), None
+        agrees, writer = mark is None, mark.writer if mark else None
         entries, tally = self._log.entries(path, 0, self._sizes[path]), Tally(path)
-        while chunk := list(islice(entries, CHUNK_LINES)):
-            good = []
-            tally.add(chunk)
+        while chunk := list(islice(entries, PIECE_LINES)):
+            piece, turns = Piece(), list[str]()
             for entry in chunk:
-                if entry.line is None:
-                    self._note_damage(entry, seen or mark)
+                line = entry.line
+                if line is None:
+                    self._note_damage(entry, writer)
                     continue
-                self._check_link(entry, entry.line)
-                seen = self._links[entry.line.writer] = moved(seen, entry, entry.line)
-                agrees = agrees or seen == mark
-                good.append((entry.pointer, entry.line))
-                if entry.line.kind == "repair":
-                    self._restored |= stood_for(entry.line)
-            comparison.compare(good)
-            self._records += len(good)
+                self._check_link(entry, line)
+                writer, begun = line.writer, begun or moved(None, entry, line)
+                if mark is not None and entry.end == mark.end_bytes:
+                    agrees = moved(begun, entry, line) == mark
+                body = piece.add(entry.pointer, line)
+                if line.kind == "interaction":
+                    turns.append(body["id"])
+                elif line.kind == "repair" and body.get("restored"):
+                    self._restored.add(structure(body["lost"], Pointer))
+            tally.add(chunk, turns)
+            comparison.compare(piece)
+            self._records += len(piece.lines)
         if mark is not None:
             self._check_end(mark, agrees=agrees)
         self._check_seal(path, tally)
@@ -264,18 +264,19 @@ class Audit:
             fault = Fault(kind="altered", where=where, text=text)
             self._explained.append((fault, self._gaps.get(path, [])))
 
-    def _note_damage(self, entry: Entry, near: Mark | None) -> None:
+    def _note_damage(self, entry: Entry, writer: str | None) -> None:
         kind: Kind = "damaged" if entry.raw.endswith(b"\n") else "torn"
         at = entry.pointer
         fault = Fault(kind=kind, where=f"{at.segment}:{at.offset}", text=entry.fault)
         self._note_gap(fault, at.segment, at.offset, at.offset + at.length)
-        if near is not None:
-            self._behind_gap[near.writer] = at.segment
+        if writer is not None:
+            self._behind_gap[writer] = at.segment
 
     def _check_link(self, entry: Entry, line: Line) -> None:
-        link = self._links.get(line.writer)
-        seq, head = (link.last_seq, link.head) if link else (0, GENESIS)
-        gap = self._behind_gap.pop(line.writer, None)
+        before = self._links.get(line.writer)
+        self._links[line.writer] = line
+        seq, head = (before.seq, before.head) if before else (0, GENESIS)
+        gap = self._behind_gap.pop(line.writer, None) if self._behind_gap else None
         if (line.seq, line.prev) == (seq + 1, head):
             return
         where = f"{entry.pointer.segment}:{entry.pointer.offset}"

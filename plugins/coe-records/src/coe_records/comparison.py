@@ -35,6 +35,21 @@ COUNTED_ONCE = ("interactions", "feedback", "conversation_summaries")
 
 
 @define
+class Piece:
+    """Some lines of the log, and the rows that they come to."""
+
+    lines: list[tuple[Pointer, Line]] = field(factory=list, init=False)
+    rows: Rows = field(factory=Rows, init=False)
+
+    def add(self, pointer: Pointer, line: Line) -> Any:
+        """Take a line; returns its body, which is kept nowhere."""
+        body = _body(line)
+        self.lines.append((pointer, line))
+        self.rows.add(line.kind, body, pointer)
+        return body
+
+
+@define
 class Comparison:
     """Takes the log in, piece by piece; then tells which rows no piece accounted for.
 
@@ -50,30 +65,30 @@ class Comparison:
     _told: set[tuple[str, Row]] = field(factory=set, init=False)
     """The rows, by table and key, of which enough was said."""
 
-    def compare(self, lines: Sequence[tuple[Pointer, Line]]) -> None:
+    def compare(self, piece: Piece) -> None:
         """Compare the rows of some lines: all at once, and one by one only if they differ."""
-        rows = Rows()
-        for pointer, line in lines:
-            rows.add(line.kind, _body(line), pointer)
-        if not self._all_agree(rows):
-            self._compare_each(lines, rows)
+        if not self._all_agree(piece.rows):
+            self._compare_each(piece.lines, piece.rows)
 
     def _all_agree(self, rows: Rows) -> bool:
         if rows.settled:
             return False  # They may have given way.
-        ids = {row[0] for made in _by_table(rows).values() for row in made}
-        expected = {
-            table: sorted(made, key=itemgetter(slice(len(KEYS[table]))))
-            for table, made in _by_table(rows).items()
-        }
         try:
             with self._connection.strict_texts():
-                agree = all(self._rows(table, ids) == expected[table] for table in KEYS)
+                agree = all(self._agree(table, made) for table, made in _by_table(rows).items())
         except self._connection.OperationalError:
             agree = False
         if agree:
-            self._accounted.update({table: len(made) for table, made in expected.items()})
+            made = _by_table(rows).items()
+            self._accounted.update({table: len(rows_) for table, rows_ in made})
         return agree
+
+    def _agree(self, table: str, made: list[Row]) -> bool:
+        """Whether a table has these rows of these turns; any more are seen by their number."""
+        if not made:
+            return True
+        made.sort(key=itemgetter(slice(len(KEYS[table]))))
+        return self._rows(table, {row[0] for row in made}) == made
 
     def _compare_each(self, lines: Sequence[tuple[Pointer, Line]], rows: Rows) -> None:
         ids = {row[0] for made in (*_by_table(rows).values(), rows.settled) for row in made}

@@ -18,7 +18,7 @@ from coe_records import compacted
 from coe_records.envelope import Damaged, Line, parse
 
 BLOCK_BYTES = 1 << 16
-"""How much is read at a time when a segment is read backwards."""
+"""How much is read at a time."""
 
 
 @frozen
@@ -29,6 +29,11 @@ class Entry:
     line: Line | None
     raw: bytes
     fault: str = ""
+
+    @property
+    def end(self) -> int:
+        """Where the next one begins."""
+        return self.pointer.offset + self.pointer.length
 
 
 @frozen
@@ -69,7 +74,7 @@ class Log:
         """Open a segment, to be read anywhere."""
         path = self.events / segment
         try:
-            return path.open("rb")
+            return path.open("rb", BLOCK_BYTES)
         except FileNotFoundError:
             if not compacted.place(path).exists():
                 raise

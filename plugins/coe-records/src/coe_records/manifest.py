@@ -61,8 +61,8 @@ class Tally:
     _records: int = field(default=0, init=False)
     _size_bytes: int = field(default=0, init=False)
 
-    def add(self, entries: Sequence[Entry]) -> None:
-        """Take some more entries."""
+    def add(self, entries: Sequence[Entry], turns: Sequence[str]) -> None:
+        """Take some more entries, and the ids of the turns in them."""
         raw = b"".join([entry.raw for entry in entries])
         self._digest.update(raw)
         self._size_bytes += len(raw)
@@ -71,7 +71,6 @@ class Tally:
         if lines:
             self.writer = lines[-1].writer
             self._seqs = _ends([*self._seqs, lines[0].seq, lines[-1].seq])
-        turns = [_turn_id(line.body).id for line in lines if line.kind == "interaction"]
         self._ids = _ends([*self._ids, *turns])
 
     def manifest(self, previous: str | None, previous_sha256: str | None) -> Manifest:
@@ -159,7 +158,8 @@ def _seal(log: Log, mark: Mark, before: Mark | None) -> None:
     while chunk := list(islice(entries, CHUNK_LINES)):
         if damaged := next((entry for entry in chunk if entry.line is None), None):
             raise ValueError(f"byte {damaged.pointer.offset}: {damaged.fault}")
-        tally.add(chunk)
+        lines = [entry.line for entry in chunk if entry.line]
+        tally.add(chunk, [_turn_id(line.body).id for line in lines if line.kind == "interaction"])
     write(log.events, tally.manifest(*_link(log.events, before)))
 
 

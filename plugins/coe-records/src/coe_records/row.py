@@ -6,7 +6,7 @@ that a rebuilt database equals the original row for row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -49,10 +49,18 @@ class Rows:
 
     def _add_interaction(self, body: Mapping[str, Any], place: Row) -> None:
         owner, group = body["id"], body["group"]
-        messages = list(_messages(body))
-        length = sum(in_conversation for _, _, in_conversation, *_ in messages)
-        self.interactions.append((*_interaction(body), length, *place))
-        self.chat_messages += [(owner, n, group, *m, *place) for n, m in enumerate(messages)]
+        exchange, answer = body.get("exchange", ()), body.get("answer", ())
+        said = [(message, "new", 0, True) for message in body["new_messages"]]
+        said += [(message, "exchange", 0, True) for message in exchange]
+        pending = bool(exchange) and _is_pending(exchange, answer)
+        length = len(said) + bool(answer and not pending)
+        # Of several choices the first belongs to the conversation, unless it is not the end.
+        said += [(m, "answer", n, n == 0 and not pending) for n, m in enumerate(answer)]
+        self.interactions.append(_interaction(body, length, place))
+        self.chat_messages += [
+            (owner, n, group, part, choice, counts, *_message(message), *place)
+            for n, (message, part, choice, counts) in enumerate(said)
+        ]
         self.attempts += [_attempt(a, owner, group, place) for a in body.get("attempts", ())]
 
 
@@ -60,7 +68,8 @@ def readable(body: Any, text: bytes) -> Any:
     """Return what rows are made of: a body, but for NULs, which no text of Postgres can hold, in
     its names and labels. `_message` sees to those in messages. The text is the body's JSON.
     """
-    return _without_nul(body) if rb"\u0000" in text else body
+    # A single byte is looked for ten times faster than six.
+    return _without_nul(body) if b"\\" in text and rb"\u0000" in text else body
 
 
 _SAID = {"new_messages", "exchange", "answer"}
@@ -96,7 +105,7 @@ def once_of(kind: str, body: Mapping[str, Any]) -> str | None:
     return next((restored[each]["id"] for each in ONCE if each in restored), None)
 
 
-def _interaction(body: Mapping[str, Any]) -> Row:
+def _interaction(body: Mapping[str, Any], length: int, place: Row) -> Row:
     get, outcome = body.get, body["outcome"]
     route = get("route") or {}
     digest = get("conversation")
@@ -119,23 +128,14 @@ def _interaction(body: Mapping[str, Any]) -> Row:
         body["root_id"],
         body["depth"],
         conversation_key(digest) if digest else None,
+        length,
+        *place,
     )
 
 
 def conversation_key(digest: str) -> int:
     """Shorten a conversation's digest to what is indexed."""
     return int.from_bytes(bytes.fromhex(digest[:16]), signed=True)
-
-
-def _messages(body: Mapping[str, Any]) -> Iterator[Row]:
-    for message in body["new_messages"]:
-        yield _message(message, "new", 0, in_conversation=True)
-    exchange, answer = body.get("exchange", ()), body.get("answer", ())
-    for message in exchange:
-        yield _message(message, "exchange", 0, in_conversation=True)
-    pending = _is_pending(exchange, answer)
-    for choice, message in enumerate(answer):
-        yield _message(message, "answer", choice, in_conversation=choice == 0 and not pending)
 
 
 def _is_pending(exchange: Any, answer: Any) -> bool:
@@ -147,14 +147,14 @@ def _is_pending(exchange: Any, answer: Any) -> bool:
 _PLAIN = {"role", "content"}
 
 
-def _message(message: Mapping[str, Any], part: str, choice: int, *, in_conversation: bool) -> Row:
+def _message(message: Mapping[str, Any]) -> Row:
     content = message.get("content")
-    plain = isinstance(content, str) and message.keys() == _PLAIN
+    if isinstance(content, str) and message.keys() == _PLAIN and "\0" not in content:
+        return message["role"], content, None  # All that it says is in these.
     text = content if isinstance(content, str) else _text(content)
-    if text is not None and "\0" in text:
-        plain, text = False, text.replace("\0", "\ufffd")
-    whole = None if plain else msgspec.json.encode(message).decode()
-    return (part, choice, in_conversation, message["role"], text, whole)
+    if text is not None:
+        text = text.replace("\0", "\ufffd")
+    return message["role"], text, msgspec.json.encode(message).decode()
 
 
 def _text(parts: Any) -> str | None:
