@@ -42,7 +42,7 @@ BATCH = 20_000
 LINES = 2_000
 """So many turns are really in the log before."""
 RATE = 100
-REPEATS = 12
+REPEATS = 40
 GROUPS = 20
 WINDOWS = ("5m", "1h", "24h", "7d", "30d")
 FILTERS = (
@@ -52,6 +52,17 @@ FILTERS = (
     {"group": "group-3", "model": "model-1", "by": "day"},
     {"group": "group-3", "route": "route-2", "model": "model-1", "by": "hour"},
 )
+PANELS = (
+    {},
+    {"window": "30d"},
+    {"window": "30d", "figure": "routing"},
+    {"window": "30d", "figure": "cost", "by": "group"},
+    {"window": "30d", "figure": "tokens", "group": "group-3", "model": "model-1"},
+    {"window": "30d", "figure": "routing", "behind": "every"},
+    {"window": "30d", "figure": "routing", "group": "group-3", "behind": "target_error"},
+    {"window": "30d", "figure": "routing", "group": "group-3", "behind": "timeout"},
+)
+"""What the panel is asked: `timeout` is behind no turn of them."""
 SETTINGS = """
 [models.small]
 provider = "openai"
@@ -205,6 +216,8 @@ async def ask_for_everything(asking: Asking) -> None:
         await asking.ask("/coe/v1/kpis", window=window, **({"by": by} if by else {}))
     for filters in FILTERS:
         await asking.ask("/coe/v1/kpis", window="30d", **filters)
+    for asked in PANELS:
+        await asking.ask("/console/panels/kpi", "/console/panels/{name}", **asked)
     await asking.ask("/metrics")
     for path in ("/console", "/console/turns", "/console/plugins"):
         await asking.ask(path)

@@ -11,6 +11,9 @@ from coe_kpi.fact import EXCLUDED, FAILURES, PICO, RESULTS, Result
 from coe_kpi.interval import wilson
 from coe_kpi.sums import CallSums, TurnSums
 
+PLACES: Mapping[str, int] = {result: place for place, result in enumerate(RESULTS)}
+"""By which number the sums have a result."""
+
 
 @frozen(kw_only=True)
 class TokenUsage:
@@ -99,11 +102,11 @@ def token_usage(sums: CallSums) -> TokenUsage:
 
 def tool_call_ratio(turns: Mapping[int, TurnSums]) -> ToolCallRatio:
     """Leave out turns that wait: they may yet call a tool."""
-    ended = [sums for result, sums in turns.items() if RESULTS[result] != "unresolved"]
-    count = sum(sums.turns for sums in ended)
-    with_tools = sum(sums.tool_turns for sums in ended)
-    calls = sum(sums.tool_calls for sums in ended)
-    failures = sum(sums.tool_failures for sums in ended)
+    ended = TurnSums()
+    for result, sums in turns.items():
+        if result != PLACES["unresolved"]:
+            ended += sums
+    count, with_tools, calls = ended.turns, ended.tool_turns, ended.tool_calls
     low, high = wilson(with_tools, count) or (None, None)
     return ToolCallRatio(
         value=_share(with_tools, count),
@@ -113,7 +116,7 @@ def tool_call_ratio(turns: Mapping[int, TurnSums]) -> ToolCallRatio:
         with_tools=with_tools,
         calls=calls,
         calls_per_turn=_share(calls, count),
-        success=_share(calls - failures, calls),
+        success=_share(calls - ended.tool_failures, calls),
     )
 
 
@@ -150,7 +153,7 @@ def cost_per_success(
 
 
 def _count(turns: Mapping[int, TurnSums], result: Result) -> int:
-    sums = turns.get(RESULTS.index(result))
+    sums = turns.get(PLACES[result])
     return sums.turns if sums is not None else 0
 
 

@@ -14,7 +14,7 @@ from coe_core.error import InvalidField
 from coe_core.settings import nearest
 from coe_kpi.kpi import Kpis, cost_per_success, routing_success_rate, token_usage, tool_call_ratio
 from coe_kpi.store import CallsBy, RollupStore, TurnsBy
-from coe_kpi.sums import CallSums, TurnSums
+from coe_kpi.sums import CallSums
 from coe_kpi.view import Cut, Label
 from coe_kpi.window import Bucket, Window, calendar, time_of, window
 
@@ -124,56 +124,58 @@ def kpis_by(
     calls = store.calls(parts, of_model)
     spent = calls if of_target == of_model else store.calls(parts, of_target)
     return [
-        _joined(turned, _of(called), _of(paid, "turn"), _of(called, "job"), most)
+        _joined(turned, called, paid, most)
         for turned, called, paid in zip(turns, calls, spent, strict=True)
     ]
 
 
-def _of(calls: CallsBy, owner: str | None = None) -> dict[str, CallSums]:
-    found: dict[str, CallSums] = defaultdict(CallSums)
-    for (label, owned_by), sums in calls.items():
-        if owner in (None, owned_by):
-            found[label].add(*sums.figures)
-    return found
-
-
-def _joined(
-    turns: Mapping[str, Mapping[int, TurnSums]],
-    called: Mapping[str, CallSums],
-    spent: Mapping[str, CallSums],
-    jobs: Mapping[str, CallSums],
-    most: int,
-) -> dict[str, Kpis]:
+def _joined(turns: TurnsBy, called: CallsBy, spent: CallsBy, most: int) -> dict[str, Kpis]:
     weights: dict[str, int] = defaultdict(int)
     for label, results in turns.items():
         weights[label] += sum(sums.turns for sums in results.values())
-    for label, sums in called.items():
+    for (label, _), sums in called.items():
         weights[label] += sums.calls
     shown = sorted(weights, key=lambda label: (-weights[label], label))[:most]
     names = {label: label for label in shown}
-    turns_of: dict[str, dict[int, TurnSums]] = defaultdict(lambda: defaultdict(TurnSums))
-    for label, results in turns.items():
-        for result, each in results.items():
-            turns_of[names.get(label, OTHER)][result].add(*each.figures)
-    called_of, spent_of, jobs_of = (_gathered(each, names) for each in (called, spent, jobs))
+    turns_of, called_of = _turns_of(turns, names), _calls_of(called, names)
+    spent_of, jobs_of = _calls_of(spent, names, "turn"), _calls_of(called, names, "job")
     rest = {*turns_of, *called_of, *spent_of, *jobs_of} - {*shown}
-    return {
-        name: Kpis(
-            token_usage=token_usage(called_of[name]),
-            tool_call_ratio=tool_call_ratio(turns_of[name]),
-            routing_success_rate=routing_success_rate(turns_of[name]),
-            cost_per_success=cost_per_success(turns_of[name], spent_of[name], jobs_of[name]),
+    found = {}
+    for name in (*shown, *rest):
+        results = turns_of.get(name, {})
+        found[name] = Kpis(
+            token_usage=token_usage(called_of.get(name, NO_CALLS)),
+            tool_call_ratio=tool_call_ratio(results),
+            routing_success_rate=routing_success_rate(results),
+            cost_per_success=cost_per_success(
+                results, spent_of.get(name, NO_CALLS), jobs_of.get(name, NO_CALLS)
+            ),
         )
-        for name in (*shown, *rest)
-    }
-
-
-def _gathered(sums: Mapping[str, CallSums], names: Mapping[str, str]) -> dict[str, CallSums]:
-    found: dict[str, CallSums] = defaultdict(CallSums)
-    for label, each in sums.items():
-        found[names.get(label, OTHER)].add(*each.figures)
     return found
 
 
-NOTHING = _joined({"": {}}, {}, {}, {}, 1)[""]
+def _turns_of(turns: TurnsBy, names: Mapping[str, str]) -> TurnsBy:
+    """Put together what has no name of its own."""
+    found: TurnsBy = {}
+    for label, results in turns.items():
+        together = found.setdefault(names.get(label, OTHER), {})
+        for result, sums in results.items():
+            together[result] = together[result] + sums if result in together else sums
+    return found
+
+
+def _calls_of(
+    calls: CallsBy, names: Mapping[str, str], owner: str | None = None
+) -> dict[str, CallSums]:
+    """Likewise, of one owner or of all."""
+    found: dict[str, CallSums] = {}
+    for (label, owned_by), sums in calls.items():
+        if owner in (None, owned_by):
+            name = names.get(label, OTHER)
+            found[name] = found[name] + sums if name in found else sums
+    return found
+
+
+NO_CALLS = CallSums()
+NOTHING = _joined({"": {}}, {}, {}, 1)[""]
 """The KPIs of a time in which nothing was."""

@@ -61,17 +61,22 @@ CREATE TABLE calls (
 """
 
 _TURNS = """
-SELECT asked.value ->> 1, scope, result,
-    sum(turns), sum(tool_turns), sum(tool_calls), sum(tool_failures)
-FROM json_each(:buckets) AS asked CROSS JOIN turns
-WHERE view = :view AND span = :span AND bucket = asked.value ->> 0 {} GROUP BY 1, 2, 3
+SELECT json_group_array(json_array(part, scope, result, a, b, c, d)) FROM (
+    SELECT asked.value ->> 1 AS part, scope, result, sum(turns) AS a, sum(tool_turns) AS b,
+        sum(tool_calls) AS c, sum(tool_failures) AS d
+    FROM json_each(:buckets) AS asked CROSS JOIN turns
+    WHERE view = :view AND span = :span AND bucket = asked.value ->> 0 {} GROUP BY 1, 2, 3
+)
 """
+"""All in one row: between two rows Python would wait for its lock, and for whoever has it."""
 _CALLS = """
-SELECT asked.value ->> 1, scope, estimated,
-    sum(calls), sum(failed), sum(input_tokens), sum(cached_tokens), sum(output_tokens),
-    sum(reasoning_tokens), sum(unpriced_tokens), sum(cost_pico)
-FROM json_each(:buckets) AS asked CROSS JOIN calls
-WHERE view = :view AND span = :span AND bucket = asked.value ->> 0 {} GROUP BY 1, 2, 3
+SELECT json_group_array(json_array(part, scope, estimated, a, b, c, d, e, f, g, h)) FROM (
+    SELECT asked.value ->> 1 AS part, scope, estimated, sum(calls) AS a, sum(failed) AS b,
+        sum(input_tokens) AS c, sum(cached_tokens) AS d, sum(output_tokens) AS e,
+        sum(reasoning_tokens) AS f, sum(unpriced_tokens) AS g, sum(cost_pico) AS h
+    FROM json_each(:buckets) AS asked CROSS JOIN calls
+    WHERE view = :view AND span = :span AND bucket = asked.value ->> 0 {} GROUP BY 1, 2, 3
+)
 """
 _FEW = "AND scope IN (SELECT value FROM json_each(:scopes))"
 """By the key of each row that there may be."""
@@ -201,17 +206,20 @@ class RollupStore:
 
     def turns(self, parts: Sequence[Window], cut: Cut) -> list[TurnsBy]:
         """Add up the turns of each part."""
-        found: list[TurnsBy] = [defaultdict(lambda: defaultdict(TurnSums)) for _ in parts]
+        found: list[TurnsBy] = [{} for _ in parts]
         for part, scope, result, *row in self._read(_TURNS, parts, cut, TURN_VIEWS):
-            found[part][cut.label(self._named(scope))][result].add(*row)
+            results = found[part].setdefault(cut.label(self._named(scope)), {})
+            sums = TurnSums(*row)
+            results[result] = results[result] + sums if result in results else sums
         return found
 
     def calls(self, parts: Sequence[Window], cut: Cut) -> list[CallsBy]:
         """Add up the attempts of each part."""
-        found: list[CallsBy] = [defaultdict(CallSums) for _ in parts]
+        found: list[CallsBy] = [{} for _ in parts]
         for part, number, estimated, *row in self._read(_CALLS, parts, cut, CALL_VIEWS):
             scope, tokens = self._named(number), row[2] + row[4] if estimated else 0
-            found[part][cut.label(scope), scope.owner].add(*[*row, tokens])
+            key, sums = (cut.label(scope), scope.owner), CallSums(*row, estimated_tokens=tokens)
+            found[part][key] = found[part][key] + sums if key in found[part] else sums
         return found
 
     def behind(self, sought: Sought) -> Iterator[Behind]:
@@ -252,7 +260,8 @@ class RollupStore:
                 "buckets": _json(buckets),
                 "scopes": _json(fitting),
             }
-            yield from self._connection.execute(query.format(condition), values)
+            cursor = self._connection.execute(query.format(condition), values)
+            yield from msgspec.json.decode(cursor.fetchone()[0], type=list[tuple[int, ...]])
 
     def _fitting(self, view: View, cut: Cut) -> Sequence[int]:
         """List the numbers of the scopes that fit, as this view has them."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from coe_kpi.span import SPANS
 
 
-@define
+@frozen
 class TurnSums:
     """Turns of one result, added up."""
 
@@ -18,20 +18,16 @@ class TurnSums:
     tool_calls: int = 0
     tool_failures: int = 0
 
-    def add(self, turns: int, tool_turns: int, tool_calls: int, tool_failures: int) -> None:
-        """Add figures, attribute by attribute: it is done for every row that is read."""
-        self.turns += turns
-        self.tool_turns += tool_turns
-        self.tool_calls += tool_calls
-        self.tool_failures += tool_failures
-
-    @property
-    def figures(self) -> tuple[int, ...]:
-        """The figures, as `add` takes them."""
-        return self.turns, self.tool_turns, self.tool_calls, self.tool_failures
+    def __add__(self, other: TurnSums) -> TurnSums:
+        return TurnSums(
+            self.turns + other.turns,
+            self.tool_turns + other.tool_turns,
+            self.tool_calls + other.tool_calls,
+            self.tool_failures + other.tool_failures,
+        )
 
 
-@define
+@frozen
 class CallSums:
     """Attempts, added up; `estimated_tokens` are among the tokens."""
 
@@ -45,35 +41,17 @@ class CallSums:
     cost_pico: int = 0
     estimated_tokens: int = 0
 
-    def add(
-        self,
-        calls: int,
-        failed: int,
-        input_tokens: int,
-        cached_tokens: int,
-        output_tokens: int,
-        reasoning_tokens: int,
-        unpriced_tokens: int,
-        cost_pico: int,
-        estimated_tokens: int,
-    ) -> None:
-        """Add figures, likewise."""
-        self.calls += calls
-        self.failed += failed
-        self.input_tokens += input_tokens
-        self.cached_tokens += cached_tokens
-        self.output_tokens += output_tokens
-        self.reasoning_tokens += reasoning_tokens
-        self.unpriced_tokens += unpriced_tokens
-        self.cost_pico += cost_pico
-        self.estimated_tokens += estimated_tokens
-
-    @property
-    def figures(self) -> tuple[int, ...]:
-        """The figures, as `add` takes them."""
-        return (
-            *(self.calls, self.failed, self.input_tokens, self.cached_tokens, self.output_tokens),
-            *(self.reasoning_tokens, self.unpriced_tokens, self.cost_pico, self.estimated_tokens),
+    def __add__(self, other: CallSums) -> CallSums:
+        return CallSums(
+            self.calls + other.calls,
+            self.failed + other.failed,
+            self.input_tokens + other.input_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.unpriced_tokens + other.unpriced_tokens,
+            self.cost_pico + other.cost_pico,
+            self.estimated_tokens + other.estimated_tokens,
         )
 
 
