@@ -22,6 +22,8 @@ from coe_calculator.plugin import CalculatorPlugin
 from coe_console.plugin import ConsolePlugin
 from coe_fallback.plugin import FallbackPlugin
 from coe_keys.plugin import KeysPlugin
+from coe_kpi.gauge import WINDOWS
+from coe_kpi.grafana import dashboard
 from coe_kpi.plugin import KpiPlugin
 from coe_models_openai.plugin import OpenAIPlugin
 from coe_records.plugin import RecordsPlugin
@@ -46,8 +48,12 @@ PLUGINS: dict[str, Any] = {
     "server": ServerPlugin,
 }
 PRICES = {"cheap": ("0.15", "0.60"), "dear": ("2.50", "10"), "free": ("0", "0")}
+DEAR_USD = float(PRICES["dear"][1]) / 1e6
 ZONES = ("Asia/Seoul", "America/St_Johns")
 GROUPS = ("research", "지원")
+BUDGET_USD = 100
+SHARES = {"research": 0.95, "지원": 0.3}
+"""How much of its budget a group spends in one turn, when it is told to."""
 SUM = [
     {
         "id": "call_1",
@@ -84,6 +90,10 @@ def settings(upstream: str, zone: str) -> str:
 [routing]
 default = "cheap"
 fallbacks = {{ dear = ["cheap"] }}
+[groups.research]
+budget_usd_month = "{BUDGET_USD}"
+[groups."지원"]
+budget_usd_month = "{BUDGET_USD}"
 [plugins.fallback]
 backoff_s = 0.01
 [plugins.kpi]
@@ -110,6 +120,9 @@ def respond(asked: Received) -> Script:
             return Script(tool_calls=tuple(SUM), **usage)
         case "leave", _:
             return Script(hang_after=2, **usage)
+        case "spend research" | "spend 지원", _:
+            group_usd = BUDGET_USD * SHARES[said.removeprefix("spend ")]
+            return Script(input_tokens=0, output_tokens=int(group_usd / DEAR_USD))
     return Script(**usage)
 
 
@@ -292,6 +305,9 @@ async def test_a_day_is_the_same_everywhere_and_its_alerts_fire_and_recover(day:
     )
     assert into + out == whole[0]
 
+    assert unknown_series(metrics) == []
+    assert all(f'coe_kpi_tokens{{window="{window}"' in metrics for window in WINDOWS)
+
     page = (await day.http.get("/console/panels/kpi?window=7d", headers=operator)).text
     figures = re.findall(r'<dd class="figure">([^<]+)</dd>', page)
     assert figures[0] == f"{whole[2]:.1%}"
@@ -304,6 +320,25 @@ async def test_a_day_is_the_same_everywhere_and_its_alerts_fire_and_recover(day:
     day.clock.offset = timedelta(minutes=10)
     assert await day.alerts() == {"routing-low-traffic"}
     day.clock.offset = timedelta(days=2)
+    assert await day.alerts() == set()
+
+    await budgets_are_watched(day)
+
+
+async def budgets_are_watched(day: Day) -> None:
+    """In the middle of next month one group spends nearly all, and one more than the days allow."""
+    now = day.clock.clock.now()
+    day.clock.offset = (now.replace(day=1) + timedelta(days=32)).replace(day=10) - now
+    assert await day.alerts() == set()
+    for group in GROUPS:
+        await day.turn(group, f"spend {group}", "dear")
+    assert await day.alerts() == {"budget-spent/research"}
+    day.clock.offset += timedelta(minutes=16)
+    forecasts = {f"budget-forecast/{group}" for group in GROUPS}
+    assert await day.alerts() == {"budget-spent/research", *forecasts}
+    day.clock.offset += timedelta(days=2)
+    assert await day.alerts() == {"budget-spent/research"}, "nobody goes on like this"
+    day.clock.offset += timedelta(days=31)
     assert await day.alerts() == set()
 
 
@@ -323,6 +358,26 @@ async def test_the_days_of_another_zone_are_counted_there(day: Day) -> None:
     )
     assert printed["zone"] == ZONES[1]
     await days_are_those_of_the_zone(day, ZONES[1], printed["rows"])
+
+
+def unknown_series(metrics: str) -> list[str]:
+    """List what the dashboard asks Prometheus for, and was not in the scrape."""
+    made: Any = dashboard()
+    series = {
+        (name, *re.findall(r'\w+="(?:[^"\\]|\\.)*"', labels))
+        for name, labels in re.findall(r"^(coe_\w+)\{(.*)\} \S+$", metrics, re.MULTILINE)
+    }
+    unknown = []
+    for query in (t["expr"] for panel in made["panels"] for t in panel.get("targets", ())):
+        (by,) = re.findall(r"by \((\w+)\)", query)[-1:] or [None]
+        for window in ("24h", "3d"):  # in shorter ones some of what is divided is 0
+            asked = query.replace("$window", window)
+            ((name, labels),) = re.findall(r"(coe_\w+)(?:\{(.*?)\})?", asked)
+            wanted = {name, *filter(None, labels.split(","))}
+            fit = [each for each in series if wanted <= {*each}]
+            if not any(by is None or any(x.startswith(f"{by}=") for x in each) for each in fit):
+                unknown.append(asked)
+    return unknown
 
 
 def gauge(metrics: str, name: str) -> float:

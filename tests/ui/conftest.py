@@ -21,6 +21,15 @@ ROLES = ("viewer", "operator", "admin")
 GROUP = "연구"
 
 
+SETTINGS = """
+[plugins.fallback]
+openai = "local"
+[plugins.openai]
+mispelt = "key"
+"""
+"""One plugin has a problem, for the page to show."""
+
+
 class Console(NamedTuple):
     """Where the console is, and a key for each role."""
 
@@ -33,8 +42,7 @@ class Console(NamedTuple):
 @pytest.fixture(scope="session")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     folder = tmp_path_factory.mktemp("console")
-    # One plugin with a problem, for the page to show.
-    (folder / "coe.toml").write_text('[plugins.openai]\nmispelt = "key"\n', encoding="utf-8")
+    (folder / "coe.toml").write_text(SETTINGS, encoding="utf-8")
     keys = {
         role: subprocess.check_output(
             [COE, "keys", "create", "--role", role, "--group", GROUP], cwd=folder, text=True

@@ -10,13 +10,17 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 
+from coe_fallback.breaker import Breaker
+from coe_fallback.exchange import PREFIX
+
+from coe_core.codec import unstructure
 from coe_core.host import Host
 from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
 from coe_core.ledger import Attempt
 from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Interaction
-from coe_core.service import Clock, Journal
+from coe_core.service import Clock, Journal, StateStore
 from coe_core.turn import Candidate, Outcome, Route, ToolRun
 
 MODELS = {"small": ("0.15", "0.60"), "large": ("2.50", "10.00"), "local": ("0", "0")}
@@ -82,6 +86,10 @@ async def main(folder: Path, group: str) -> None:
     ages = sorted((HOURS * random.betavariate(1, 1.6) for _ in range(TURNS)), reverse=True)
     for age in ages:
         await journal.append(turn(random, now - timedelta(hours=age), group))
+    for alias, failures in (("large", 9), ("대형", 5)):
+        until = now + timedelta(minutes=failures)
+        breaker = Breaker(failures=failures, openings=1, until=until)
+        await host.application.need(StateStore).put(f"{PREFIX}{alias}", unstructure(breaker))
     await host.close()
 
 

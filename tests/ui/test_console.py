@@ -23,10 +23,17 @@ PAGES = {
     "routing": "/panels/kpi?figure=routing&by=route",
     "sessions": "/panels/kpi?behind=every",
     "no-sessions": "/panels/kpi?behind=no_route",
+    "fallback": "/panels/fallback",
+    "routes": "/panels/routes?text=Can+I+have+my+money+back%3F",
 }
 HEADINGS = {
-    "en": ("Overview", "Turns", "Plugins", *("KPIs",) * 4),
-    "ko": ("개요", "턴", "플러그인", *("핵심 지표",) * 4),
+    "en": (
+        *("Overview", "Turns", "Plugins"),
+        *("KPIs",) * 4,
+        "When models fail",
+        "Routes explained",
+    ),
+    "ko": (*("개요", "턴", "플러그인"), *("핵심 지표",) * 4, "모델이 실패할 때", "경로 설명"),
 }
 
 
@@ -114,6 +121,37 @@ def test_without_javascript_by_keyboard_an_operator_switches(
                 page.wait_for_timeout(100)
                 page.reload()
             expect(changed).to_be_visible()
+
+
+def test_an_operator_switches_the_last_resort_and_a_viewer_sees_it(
+    browser: Browser, console: Console
+) -> None:
+    with looking(browser, "ko", java_script_enabled=False) as operators:
+        sign_in(operators, console, "operator")
+        for button, said in (("켜기", "켜져"), ("끄기", "꺼져")):
+            switch = operators.get_by_role("button", name=re.compile(f"^{button}: 최후 수단"))
+            switch.focus()
+            operators.keyboard.press("Enter")
+            expect(switch).to_have_count(0)
+            with looking(browser, "ko", java_script_enabled=False) as viewers:
+                sign_in(viewers, console, "viewer")
+                expect(viewers.get_by_text(f"최후 수단이 {said} 있습니다")).to_be_visible()
+                expect(viewers.get_by_role("button", name=re.compile("최후 수단"))).to_have_count(0)
+                expect(viewers.get_by_role("row", name=re.compile("^large 열림"))).to_be_visible()
+
+
+def test_another_sites_form_switches_nothing(browser: Browser, console: Console) -> None:
+    with looking(browser) as page:
+        sign_in(page, console, "operator")
+        form = {"panel": "fallback", "key": "params/fallback_to_openai", "on": "yes"}
+        answer = page.request.post(
+            f"{console.url}/toggle", form=form, headers={"origin": "https://elsewhere.example"}
+        )
+        assert answer.status == 403
+        page.goto(f"{console.url}/panels/fallback")
+        expect(
+            page.get_by_role("button", name=re.compile("^Switch on: Last resort"))
+        ).to_be_visible()
 
 
 def test_from_a_number_two_keys_lead_to_the_sessions_and_one_more_to_the_story(

@@ -90,6 +90,15 @@ class Fallen:
 
 
 @frozen
+class Quiet:
+    name: str = "quiet"
+    title: Any = {"en": "Quiet"}
+
+    async def show(self, principal: Principal, query: Any) -> Sequence[Any]:
+        return []
+
+
+@frozen
 class Burning:
     name: str = "burning"
 
@@ -101,7 +110,7 @@ class Burning:
 class FullPlugin:
     @hookimpl
     def coe_panels(self, ctx: Any) -> Any:
-        return [Wall(), Fallen()]
+        return [Quiet(), Wall(), Fallen()]
 
     @hookimpl
     def coe_alert_rules(self, ctx: Any) -> Any:
@@ -179,6 +188,14 @@ async def test_every_kind_of_item_is_shown_and_no_text_is_taken_for_html(compose
     assert page.count("&lt;script&gt;") == 3
     assert "This panel failed" in page
     assert page.index("burning") < page.index("Wall")
+
+
+async def test_what_stands_first_is_what_the_settings_say(application: Any) -> None:
+    settings = f'{SETTINGS}first = ["none", "fallen"]\n'
+    async with application(settings, console=ConsolePlugin, full=FullPlugin) as composed:
+        page = html(await get(composed, "/console"))
+    titles = re.findall(r"<h2[^>]*><a[^>]*>([^<]+)<", page)
+    assert titles == ["Fallen", "Latest turns", "Wall"], "and what shows nothing is left out"
 
 
 async def test_a_panel_alone_is_asked_what_the_address_says(composed: Any) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from coe_fallback.breaker import Breakers, Rules
 from coe_fallback.command import fallback_command
 from coe_fallback.exchange import PREFIX
 from coe_fallback.monitor import FallbackMonitor
+from coe_fallback.panel import FallbackPanel
 from coe_fallback.plugin import FallbackPlugin
 from coe_fallback.retry_budget import RetryBudget
 from coe_fallback.route import routes
@@ -33,7 +34,7 @@ from coe_core.host import Host
 from coe_core.http import HttpRequest, HttpRoute
 from coe_core.record import Pointer, Record, StateChange
 from coe_core.request import ChatRequest
-from coe_core.service import Journal, RecordReader, Service, SessionStore, StateStore
+from coe_core.service import Clock, Journal, RecordReader, Service, SessionStore, StateStore
 from coe_core.testing import (
     AlertRuleContract,
     CliCommandContract,
@@ -42,10 +43,12 @@ from coe_core.testing import (
     ManualClock,
     MemoryStateStore,
     MonitorContract,
+    PanelContract,
     ScriptedProvider,
     deployment,
     scripted_application,
 )
+from coe_core.toggle import switch
 
 SETTINGS = Settings(openai="scripted")
 TABLE = '[routing]\ndefault = "main"\n[plugins.fallback]\nopenai = "rescue"\nretries = 0\n'
@@ -87,6 +90,20 @@ def troubled() -> Breakers:
     breakers.note("lost", UpstreamCut("x"))
     breakers.note("denied", UpstreamDenied("401"))
     return breakers
+
+
+@define
+class OneDeployment:
+    application: Application
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Application]:
+        yield self.application
+
+
+class TestPanel(PanelContract):
+    def make(self) -> FallbackPanel:
+        return FallbackPanel(SETTINGS, OneDeployment(SCRIPTED))
 
 
 class TestMonitor(MonitorContract):
@@ -210,6 +227,47 @@ async def test_what_no_model_answers_is_not_switched_on(host: Host) -> None:
     with pytest.raises(Conflict, match="is not set"):
         await put.handler(asked(host, put, fallback_to_openai=True))
     await put.handler(asked(host, put, fallback_to_openai=False))
+
+
+async def shown_panel(host: Host, role: Any = "viewer") -> list[Any]:
+    (panel,) = host.application.panels
+    return [*await panel.show(evolve(LOCAL, role=role), {})]
+
+
+async def test_the_panel_lets_operators_switch_and_shows_everybody_how_it_stands(
+    host: Host,
+) -> None:
+    off, breakers = await shown_panel(host)
+    assert off.text["en"].startswith("The last resort is off")
+    assert breakers.text["en"].startswith("Every breaker is closed")
+    for on in (True, False, True):
+        (toggle, _) = await shown_panel(host, "operator")
+        assert (toggle.on, toggle.role) == (not on, "operator")
+        assert "rescue" in toggle.label["ko"]
+        await switch(host.application, toggle.key, on, actor="k1")
+    (note, _) = await shown_panel(host)
+    assert note.text["en"] == "The last resort is on: rescue answers when a turn fails."
+    await adopted(host, on=True)
+    assert await is_answered(host)
+
+
+async def test_the_panel_shows_whom_the_breakers_leave_alone(host: Host) -> None:
+    for _ in range(5):
+        await is_answered(host)
+    (_, table) = await shown_panel(host)
+    ((alias, state, failures, until),) = table.rows
+    assert (alias, state["en"], failures) == ("main", "open", "5")
+    assert until > host.application.need(Clock).now()
+
+
+async def test_the_panel_offers_no_switch_where_no_model_would_answer(host: Host) -> None:
+    async def noted(settings: Settings) -> Any:
+        panel = FallbackPanel(settings, OneDeployment(host.application))
+        return (await panel.show(evolve(LOCAL, role="admin"), {}))[0]
+
+    assert "names no model" in (await noted(Settings(openai="resuce"))).text["en"]
+    lit = await noted(Settings(openai="resuce", fallback_to_openai=True))
+    assert lit.on, "what is on can be switched off"
 
 
 async def test_breakers_outlive_a_switch(host: Host) -> None:

@@ -130,11 +130,13 @@ class Console:
 
     language: Literal["auto", "en", "ko"]
     zone: ZoneInfo
+    first: Sequence[str]
+    """The panels that stand first on the overview."""
 
     def routes(self) -> list[HttpRoute]:
         """Return every page and every form's target."""
         return [
-            self._route("GET", "", overview, "viewer", "What there is to see"),
+            self._route("GET", "", self.overview, "viewer", "What there is to see"),
             self._route("GET", "/turns", turns, "viewer", "The latest turns"),
             self._route("GET", "/turns/{turn_id}", story, "viewer", "What happened in a turn"),
             self._route("GET", "/panels/{name}", panel_alone, "viewer", "A panel, asked something"),
@@ -171,6 +173,22 @@ class Console:
             method=method, path=HOME + path, handler=show, role=role, page=True, summary=summary
         )
 
+    async def overview(self, visit: Visit) -> HttpResponse:
+        """Show the panels of all plugins, what alarms, and what is wrong with plugins."""
+        application = visit.request.application
+        panels = await asyncio.gather(*(_show(visit, p, {}) for p in application.panels))
+        shown = {panel.name: panel for panel in panels if panel.items or panel.failed}
+        first = [shown.pop(name) for name in self.first if name in shown]
+        return visit.render(
+            "overview.html",
+            first=first,
+            others=[*shown.values()],
+            alerts=await _alerts(visit),
+            problems=application.problems,
+            turns=await _latest(visit, 10),
+            paused="paused" in visit.request.query,
+        )
+
     def _visit(self, request: HttpRequest) -> Visit:
         language = self.language
         if language == "auto":
@@ -181,20 +199,6 @@ class Console:
 def _check_role(visit: Visit, role: AccessRole) -> None:
     if not visit.request.principal.may(role):
         raise Forbidden(visit.text("This needs the role {role}.").format(role=role))
-
-
-async def overview(visit: Visit) -> HttpResponse:
-    """Show the panels of all plugins, what alarms, and what is wrong with plugins."""
-    application = visit.request.application
-    shown = await asyncio.gather(*(_show(visit, panel, {}) for panel in application.panels))
-    return visit.render(
-        "overview.html",
-        panels=shown,
-        alerts=await _alerts(visit),
-        problems=application.problems,
-        turns=await _latest(visit, 10),
-        paused="paused" in visit.request.query,
-    )
 
 
 async def panel_alone(visit: Visit) -> HttpResponse:

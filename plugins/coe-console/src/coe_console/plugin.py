@@ -26,6 +26,8 @@ class Settings:
     """The language of the pages; `auto` takes the one that the browser asks for."""
     zone: str = field(default="Asia/Seoul", validator=_zone)
     """The time zone in which times are shown."""
+    first: tuple[str, ...] = ("kpi",)
+    """The panels above the latest turns on the overview, in this order; the rest is below."""
 
 
 @frozen
@@ -36,4 +38,5 @@ class ConsolePlugin:
     def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:
         from coe_console.console import Console
 
-        return Console(self.settings.language, ZoneInfo(self.settings.zone)).routes()
+        settings = self.settings
+        return Console(settings.language, ZoneInfo(settings.zone), settings.first).routes()

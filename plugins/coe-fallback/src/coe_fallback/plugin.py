@@ -9,10 +9,10 @@ import click
 from attrs import define, field
 
 from coe_core.cli import lazy_command
-from coe_core.contract import AlertRule, AttemptPolicy, Monitor
+from coe_core.contract import AlertRule, AttemptPolicy, Monitor, Panel
 from coe_core.hookspec import hookimpl
 from coe_core.http import HttpRoute
-from coe_core.service import Clock, StateStore
+from coe_core.service import Clock, Deployment, StateStore
 from coe_fallback.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +48,12 @@ class FallbackPlugin:
         from coe_fallback.alert import BreakerOpen, FallbackActive
 
         return [BreakerOpen(self._state(ctx)[0]), FallbackActive(ctx.need(StateStore))]
+
+    @hookimpl
+    def coe_panels(self, ctx: Context) -> Sequence[Panel]:
+        from coe_fallback.panel import FallbackPanel
+
+        return [FallbackPanel(self.settings, ctx.need(Deployment))]
 
     @hookimpl
     def coe_cli_commands(self, ctx: Context) -> Sequence[click.Command]:

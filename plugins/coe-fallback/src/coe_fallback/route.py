@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from coe_core.http import HttpRequest, HttpResponse, HttpRoute, json_response
 from coe_fallback.settings import Settings
@@ -36,8 +36,7 @@ class Handlers:
         actor = principal.key_id or principal.user or principal.group
         application, on = request.application, wanted.fallback_to_openai
         await switch(application, self.settings, on=on, actor=actor)
-        stands = await standing(application, self.settings)
-        return json_response(evolve(stands, fallback_to_openai=on, origin="operator"))
+        return json_response(await standing(application, self.settings))
 
 
 def routes(settings: Settings) -> list[HttpRoute]:

@@ -52,11 +52,13 @@ class Standing:
 
 
 async def standing(application: Application, settings: Settings) -> Standing:
-    """Look how it stands."""
-    by_operator = NAME in application.operator_params
+    """Look how it stands: as an operator has switched it last, though it may take a second to be
+    in force everywhere.
+    """
+    said = (await application.need(StateStore).get(toggle.operator_param(NAME))).value
     return Standing(
-        fallback_to_openai=application.operator_params.get(NAME, settings.fallback_to_openai),
-        origin="operator" if by_operator else "settings",
+        fallback_to_openai=settings.fallback_to_openai if said is None else bool(said),
+        origin="settings" if said is None else "operator",
         openai=settings.openai,
         problem=_problem(application, settings),
         local=settings.local,

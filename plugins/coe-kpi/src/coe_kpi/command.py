@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 import click
 
 from coe_core.application import Application
-from coe_core.cli import Frame, echo_json, pass_frame, table
+from coe_core.cli import Frame, echo_json, table
 from coe_core.error import MissingService
 from coe_core.service import Clock
 from coe_kpi.book import Book
+from coe_kpi.grafana import dashboard
 from coe_kpi.kpi import Kpis
 from coe_kpi.report import BY, Query, Report, report
 
@@ -25,19 +26,22 @@ ALL = {"en": "all", "ko": "전체"}
 NOTHING = "-"
 
 
-def kpi_command(zone: ZoneInfo) -> click.Command:
-    """Make the command."""
+def kpi_command(zone: ZoneInfo) -> click.Group:
+    """Make the command, and its only subcommand."""
 
-    @click.command("kpi")
+    @click.group("kpi", invoke_without_command=True, commands=[dashboard_command])
     @click.option("--window", default="24h", show_default=True, help="5m to 30d, up to now.")
     @click.option("--group", help="Of one group alone.")
     @click.option("--route", help="Of one route alone.")
     @click.option("--model", help="Of one model alone.")
     @click.option("--by", type=click.Choice(BY), help="A row for each of these.")
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    @pass_frame
-    def command(frame: Frame, /, *, as_json: bool, **asked: str | None) -> None:
+    @click.pass_context
+    def command(context: click.Context, /, *, as_json: bool, **asked: str | None) -> None:
         """Show token usage, tool calls, routing success and cost per success of a window."""
+        if context.invoked_subcommand is not None:
+            return
+        frame: Frame = context.obj
         given = {name: value for name, value in asked.items() if value is not None}
         found = asyncio.run(_report(frame, Query(**given), zone))
         if as_json:
@@ -46,6 +50,12 @@ def kpi_command(zone: ZoneInfo) -> click.Command:
             click.echo(_table(found))
 
     return command
+
+
+@click.command("dashboard")
+def dashboard_command() -> None:
+    """Print a dashboard for Grafana, as JSON, with the four KPIs and what they are made of."""
+    echo_json(dashboard())
 
 
 async def _report(frame: Frame, query: Query, zone: ZoneInfo) -> Report:

@@ -217,8 +217,9 @@ class RollupStore:
         """Add up the attempts of each part."""
         found: list[CallsBy] = [{} for _ in parts]
         for part, number, estimated, *row in self._read(_CALLS, parts, cut, CALL_VIEWS):
-            scope, tokens = self._named(number), row[2] + row[4] if estimated else 0
-            key, sums = (cut.label(scope), scope.owner), CallSums(*row, estimated_tokens=tokens)
+            scope = self._named(number)
+            row.append(row[2] + row[4] if estimated else 0)
+            key, sums = (cut.label(scope), scope.owner), CallSums(*row)
             found[part][key] = found[part][key] + sums if key in found[part] else sums
         return found
 
