@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,15 @@ from coe_core.host import Host
 from coe_core.http import HttpRequest, HttpRoute
 from coe_core.record import Pointer, Record, StateChange
 from coe_core.request import ChatRequest
-from coe_core.service import Clock, Journal, RecordReader, Service, SessionStore, StateStore
+from coe_core.service import (
+    Clock,
+    Deployment,
+    Journal,
+    RecordReader,
+    Service,
+    SessionStore,
+    StateStore,
+)
 from coe_core.testing import (
     AlertRuleContract,
     CliCommandContract,
@@ -45,10 +53,10 @@ from coe_core.testing import (
     MonitorContract,
     PanelContract,
     ScriptedProvider,
+    StandingDeployment,
     deployment,
     scripted_application,
 )
-from coe_core.toggle import switch
 
 SETTINGS = Settings(openai="scripted")
 TABLE = '[routing]\ndefault = "main"\n[plugins.fallback]\nopenai = "rescue"\nretries = 0\n'
@@ -92,18 +100,9 @@ def troubled() -> Breakers:
     return breakers
 
 
-@define
-class OneDeployment:
-    application: Application
-
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Application]:
-        yield self.application
-
-
 class TestPanel(PanelContract):
     def make(self) -> FallbackPanel:
-        return FallbackPanel(SETTINGS, OneDeployment(SCRIPTED))
+        return FallbackPanel(SETTINGS, StandingDeployment(SCRIPTED))
 
 
 class TestMonitor(MonitorContract):
@@ -244,10 +243,9 @@ async def test_the_panel_lets_operators_switch_and_shows_everybody_how_it_stands
         (toggle, _) = await shown_panel(host, "operator")
         assert (toggle.on, toggle.role) == (not on, "operator")
         assert "rescue" in toggle.label["ko"]
-        await switch(host.application, toggle.key, on, actor="k1")
+        await host.application.need(Deployment).change(toggle.key, on, actor="k1")
     (note, _) = await shown_panel(host)
     assert note.text["en"] == "The last resort is on: rescue answers when a turn fails."
-    await adopted(host, on=True)
     assert await is_answered(host)
 
 
@@ -262,7 +260,7 @@ async def test_the_panel_shows_whom_the_breakers_leave_alone(host: Host) -> None
 
 async def test_the_panel_offers_no_switch_where_no_model_would_answer(host: Host) -> None:
     async def noted(settings: Settings) -> Any:
-        panel = FallbackPanel(settings, OneDeployment(host.application))
+        panel = FallbackPanel(settings, StandingDeployment(host.application))
         return (await panel.show(evolve(LOCAL, role="admin"), {}))[0]
 
     assert "names no model" in (await noted(Settings(openai="resuce"))).text["en"]

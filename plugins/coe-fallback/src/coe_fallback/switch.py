@@ -55,7 +55,7 @@ async def standing(application: Application, settings: Settings) -> Standing:
     """Look how it stands: as an operator has switched it last, though it may take a second to be
     in force everywhere.
     """
-    said = (await application.need(StateStore).get(toggle.operator_param(NAME))).value
+    said = (await application.need(StateStore).get(operator_param(NAME))).value
     return Standing(
         fallback_to_openai=settings.fallback_to_openai if said is None else bool(said),
         origin="settings" if said is None else "operator",
