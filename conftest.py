@@ -4,6 +4,7 @@ Under CI a skipped test is a failure: there, everything a test may need is insta
 """
 
 import os
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 
@@ -12,6 +13,14 @@ from hypothesis import settings
 
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")  # A test is no benchmark, and the machine has more to do.
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """Take Ctrl-C as in a terminal: a shell's background job ignores it, and so would the processes
+    that tests start and interrupt.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
