@@ -7,15 +7,16 @@ import binascii
 from base64 import b64decode
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, Literal
 
 from attrs import asdict, field, frozen
 from attrs.validators import ge, le
 
-from coe_core.access import Principal
+from coe_core.access import AccessRole, Principal
 from coe_core.card import Card, CardKind
 from coe_core.codec import structure
 from coe_core.error import Forbidden, InvalidField, NotFound
-from coe_core.http import HttpRequest, HttpResponse, HttpRoute, json_response
+from coe_core.http import Handler, HttpRequest, HttpResponse, HttpRoute, json_response
 from coe_core.knowledge import Item, SearchQuery
 from coe_core.settings import nearest
 from coe_core.turn import GLOBAL, Passage, group_layer
@@ -109,65 +110,39 @@ class Whole:
 def routes(library: Library) -> Sequence[HttpRoute]:
     """Make the routes."""
     desk = Desk(library)
+    item, passage = "/items/{id}", "/passages/{id}"
     return [
-        HttpRoute(
-            method="POST",
-            path=f"{BASE}/documents",
-            handler=desk.add_document,
-            summary="Add a document, or replace the one of its source",
-            request=DocumentBody,
-            response=Added,
-        ),
-        HttpRoute(
-            method="POST",
-            path=f"{BASE}/cards",
-            handler=desk.add_card,
-            summary="Add a card",
-            request=CardBody,
-            response=Card,
-        ),
-        HttpRoute(
-            method="POST",
-            path=f"{BASE}/search",
-            handler=desk.search,
-            role="viewer",
-            summary="Find passages",
-            request=Sought,
-            response=Found,
-        ),
-        HttpRoute(
-            method="GET",
-            path=f"{BASE}/items",
-            handler=desk.list,
-            role="viewer",
-            summary="List documents and cards",
-            query=ListQuery,
-            response=Items,
-        ),
-        HttpRoute(
-            method="GET",
-            path=f"{BASE}/items/{{id}}",
-            handler=desk.show,
-            role="viewer",
-            summary="Show a document or card with its passages",
-            response=Whole,
-        ),
-        HttpRoute(
-            method="DELETE",
-            path=f"{BASE}/items/{{id}}",
-            handler=desk.remove,
-            summary="Remove a document or card",
-            response=Items,
-        ),
-        HttpRoute(
-            method="GET",
-            path=f"{BASE}/passages/{{id}}",
-            handler=desk.passage,
-            role="viewer",
-            summary="Open the passage that an answer cites",
-            response=Passage,
-        ),
+        _route("POST", "/documents", desk.add_document, "member", DocumentBody, Added),
+        _route("POST", "/cards", desk.add_card, "member", CardBody, Card),
+        _route("POST", "/search", desk.search, "viewer", Sought, Found),
+        _route("GET", "/items", desk.list, "viewer", None, Items, query=ListQuery),
+        _route("GET", item, desk.show, "viewer", None, Whole),
+        _route("DELETE", item, desk.remove, "member", None, Items),
+        _route("GET", passage, desk.passage, "viewer", None, Passage),
     ]
+
+
+def _route(
+    method: Literal["GET", "POST", "DELETE"],
+    path: str,
+    handler: Handler,
+    role: AccessRole,
+    request: type[Any] | None,
+    response: type[Any],
+    *,
+    query: type[Any] | None = None,
+) -> HttpRoute:
+    """Make a route; its handler says what it is for."""
+    return HttpRoute(
+        method=method,
+        path=BASE + path,
+        handler=handler,
+        role=role,
+        summary=(handler.__doc__ or "").removesuffix("."),
+        request=request,
+        response=response,
+        query=query,
+    )
 
 
 @frozen
@@ -177,7 +152,7 @@ class Desk:
     library: Library
 
     async def add_document(self, request: HttpRequest) -> HttpResponse:
-        """Add a document."""
+        """Add a document, or replace the one of its source."""
         body: DocumentBody = await request.read(DocumentBody)
         upload = Upload(
             layer=_writable(body.layer, request.principal),
@@ -204,14 +179,14 @@ class Desk:
         return json_response(card, status=201)
 
     async def search(self, request: HttpRequest) -> HttpResponse:
-        """Search both layers."""
+        """Find passages."""
         sought: Sought = await request.read(Sought)
         query = SearchQuery(layers=_seen(request.principal), **asdict(sought, recurse=False))
         passages = await search(request.application, query, request.principal.group)
         return json_response(Found(passages=tuple(passages)))
 
     async def list(self, request: HttpRequest) -> HttpResponse:
-        """List a page."""
+        """List documents and cards."""
         query = _query(request)
         layers = _seen(request.principal)
         if query.layer is not None:
@@ -221,7 +196,7 @@ class Desk:
         return json_response(Items(items=tuple(items), next=more))
 
     async def show(self, request: HttpRequest) -> HttpResponse:
-        """Show an item."""
+        """Show a document or card with its passages."""
         layers, id_ = _seen(request.principal), request.path_params["id"]
         item = await self.library.store.item(layers, id_)
         if item is None:
@@ -230,7 +205,7 @@ class Desk:
         return json_response(Whole(item=item, passages=tuple(passages)))
 
     async def remove(self, request: HttpRequest) -> HttpResponse:
-        """Remove an item, and return it."""
+        """Remove a document or card."""
         principal, id_ = request.principal, request.path_params["id"]
         item = await self.library.store.item(_seen(principal), id_)
         if item is None:
@@ -241,7 +216,7 @@ class Desk:
         return json_response(Items(items=(removed,)))
 
     async def passage(self, request: HttpRequest) -> HttpResponse:
-        """Return a passage, whatever has become of its item since it was cited."""
+        """Open the passage that an answer cites."""
         id_ = request.path_params["id"]
         found = await self.library.store.passages(_seen(request.principal), [id_])
         if not found:
