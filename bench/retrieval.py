@@ -1,15 +1,12 @@
 """What is found, and what each part of the search brings: words, meaning, both, neighbours.
 
-Run with `python bench/retrieval.py locomo [FOLDER]`, `korean [FOLDER]` or `scale [PASSAGES]`; with
-nothing named, the first two. There is no judge: gold passages are known, and the same run prints
-the same figures.
+Run with `python bench/retrieval.py locomo [FOLDER]` or `korean [FOLDER]`; with nothing named, both.
+There is no judge: gold passages are known, and the same run prints the same figures.
 
 - `locomo`: FOLDER holds LoCoMo's conversations as JSON, by default ../shared/data/locomo_dev
   (https://github.com/snap-research/locomo, research use). A question is sought in its own
   conversation. Turns have their images' captions, as LoCoMo's own baselines do.
 - `korean`: FOLDER holds `documents/*.md` and `questions.jsonl`, by default specs/retrieval.
-- `scale`: a layer of 100,000 passages, words drawn as in a language and vectors in clusters, beside
-  the real embedders' own time. Some minutes.
 """
 
 from __future__ import annotations
@@ -18,13 +15,10 @@ import asyncio
 import json
 import os
 import re
-import resource
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -33,14 +27,12 @@ import numpy as np
 from attrs import frozen
 from coe_models_local.plugin import LocalPlugin
 from coe_retrieval.array import Rows, Scores
-from coe_retrieval.content import content, digest
+from coe_retrieval.content import content
 from coe_retrieval.embedding import UNRELATED
-from coe_retrieval.fusion import fuse
+from coe_retrieval.fusion import APART, JOINT, fuse
 from coe_retrieval.lexical import ALONE, NOBODY, Kernel, LexicalIndex
-from coe_retrieval.question import Question
-from coe_retrieval.shelf import CONVERSATION, Shelf
+from coe_retrieval.shelf import CONVERSATION
 from coe_retrieval.term import terms
-from coe_retrieval.vault import Vault
 
 from coe_core.request import EmbeddingRequest
 from coe_core.turn import Passage, Place
@@ -116,16 +108,18 @@ def variants(collection: Collection, embedder: Embedder) -> Iterator[tuple[str, 
     yield "dense", similar
     unrelated = (questions @ embedder.rows(UNRELATED, "passage").T).mean(axis=1)
 
-    def fused(words: Rows) -> Rows:
+    def fused(words: Rows, overlap: float) -> Rows:
         triples = zip(words, similar, unrelated.tolist(), strict=True)
-        return np.stack([fuse(*each).scores for each in triples])
+        return np.stack([fuse(*each, overlap).scores for each in triples])
 
     yield "rank fusion", np.stack([_by_rank(*pair) for pair in zip(alone, similar, strict=True)])
-    yield "fused", fused(alone)
+    yield "sum", fused(alone, APART)
+    yield "joint", fused(alone, JOINT)
     if set(collection.behind) != {NOBODY}:
         near = collection.lexical(terms, CONVERSATION)
         yield "lexical + neighbours", near
-        yield "fused + neighbours", fused(near)
+        yield "sum + neighbours", fused(near, APART)
+        yield "joint + neighbours", fused(near, JOINT)
 
 
 def _by_rank(*several: Scores) -> Scores:
@@ -270,83 +264,6 @@ def _counts(kinds: Counter[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
 
 
-def scale(count: int = 100_000) -> None:
-    """Print what a layer of so many passages costs. Words are drawn as in a language, vectors lie
-    in clusters; the questions are real ones for the embedders' own time.
-    """
-    random = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        for alias, dimensions in (("embed-fast", 512), ("embed-quality", 384)):
-            vault, embedder = Vault(f"{folder}/{alias}"), Embedder(alias)
-            rows = _clustered(random, count, dimensions)
-            shelf, texts = Shelf(), [_words(random) for _ in range(count)]
-            before = time.process_time()
-            for number, text in enumerate(texts):
-                shelf.put(_passage(number, text))
-            indexed_s = time.process_time() - before
-            digests = [digest(text) for text in shelf.pending.values()]
-            before = time.process_time()
-            vault.save("layer", alias, digests, rows)
-            vault.tidy("layer", alias, set(digests))
-            shelf.keep(dict(zip(digests, rows, strict=True)))
-            kept_s = time.process_time() - before
-            few = texts[:64]
-            before = time.process_time()
-            embedder.rows(few, "passage")
-            embedded_ms = 1e3 * (time.process_time() - before) / len(few)
-            added_ms = 1e3 * (indexed_s + kept_s) / count
-            print(
-                f"{alias}, {count} passages: indexing {added_ms:.2f} ms CPU each, embedding "
-                f"{embedded_ms:.1f} ms: {added_ms / embedded_ms:.0%} more"
-            )
-            _ask(random, shelf, vault, embedder, rows, digests)
-
-
-def _ask(
-    random: np.random.Generator,
-    shelf: Shelf,
-    vault: Vault,
-    embedder: Embedder,
-    rows: Rows,
-    digests: Sequence[str],
-) -> None:
-    """Time questions from text to passages, and compare the vault with exact search."""
-    alias, took_ms, cpu_ms, recalls = embedder.model.alias, [], [], []
-    for number in random.integers(0, len(rows), 200).tolist():
-        text = _words(random, 8)
-        wall, cpu = time.perf_counter(), time.process_time()
-        embedder.rows([text], "query")
-        sought = rows[number] + random.normal(0, 0.5 / rows.shape[1] ** 0.5, rows.shape[1])
-        near = vault.nearest("layer", alias, sought.astype(np.float32))
-        question = Question(tuple(terms(text)), sought.astype(np.float32), 0.1)
-        list(islice(shelf.search(question, lambda _: True, near), 10))
-        took_ms.append(1e3 * (time.perf_counter() - wall))
-        cpu_ms.append(1e3 * (time.process_time() - cpu))
-        exact = {digests[at] for at in np.argsort(-(rows @ sought))[:10].tolist()}
-        recalls.append(len(exact & set(list(near)[:10])) / 10)
-    p50, p99 = np.percentile(took_ms, [50, 99])
-    size_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"  a question, embedded and answered: p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
-        f"{mean(cpu_ms):.1f} ms CPU; recall@10 of the vault {mean(recalls):.3f}; {size_mb:.0f} MB"
-    )
-
-
-def _clustered(random: np.random.Generator, count: int, dimensions: int) -> Rows:
-    centres = random.normal(size=(300, dimensions))
-    spread = random.normal(size=(count, dimensions))
-    rows = centres[random.integers(0, len(centres), count)] + spread
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
-
-
-def _words(random: np.random.Generator, count: int = 60) -> str:
-    return " ".join(f"w{rank}" for rank in random.zipf(1.3, count) % 50_000)
-
-
-def _passage(number: int, text: str) -> Passage:
-    return Passage(id=str(number), text=text, layer="global", source="bench", item=str(number))
-
-
 def main(what: str = "", *arguments: Any) -> None:
     """Measure what is named."""
     started = time.process_time()
@@ -355,8 +272,6 @@ def main(what: str = "", *arguments: Any) -> None:
             locomo(*map(Path, arguments))
         case "korean":
             korean(*map(Path, arguments))
-        case "scale":
-            scale(*map(int, arguments))
         case _:
             locomo()
             korean()

@@ -1,9 +1,6 @@
 """A shelf: what was removed, replaced and added leaves what a new one would be."""
 
-import numpy as np
 import pytest
-from coe_retrieval import shelf as shelf_module
-from coe_retrieval.content import content, digest
 from coe_retrieval.question import Question
 from coe_retrieval.shelf import Shelf
 from coe_retrieval.term import terms
@@ -41,22 +38,3 @@ def test_a_shelf_is_what_lies_on_it(steps: list[tuple[str, str | None]], asked: 
         anew.put(passage(id_, text))
     assert len(shelf) == len(left)
     assert found(shelf, asked) == found(anew, asked)
-
-
-def test_a_large_shelf_asks_the_vault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf_module, "EXACT_MOST", 3)
-    shelf = Shelf()
-    for number in range(3):
-        shelf.put(passage(str(number), f"text number {number}"))
-    vectors = {digest(text): np.eye(8, dtype=np.float32)[n] for n, text in shelf.pending.items()}
-    shelf.keep(vectors)
-    assert not shelf.pending
-    assert not shelf.is_large
-    shelf.put(passage("3", "text number 3"))
-    shelf.keep(vectors | {digest("text number 3"): np.ones(8, np.float32)})
-    assert shelf.is_large
-    assert not shelf.pending
-    near = {digest(content(passage("2", "text number 2"))): 0.9, digest("text number 3"): 0.5}
-    question = Question(("nothing",), np.ones(8, np.float32), 0.4)
-    first, *_ = shelf.search(question, lambda _: True, near)
-    assert first.id == "2"

@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from coe_retrieval import vault as vault_module
-from coe_retrieval.vault import Vault
+from coe_retrieval.vault import Vault, table_name
+from moto.server import ThreadedMotoServer
+
+from coe_core.identity import uuid7
 
 WRITER = """
 import sys
@@ -25,9 +28,33 @@ while True:
 """
 
 
-@pytest.fixture
-def vault(tmp_path: Path) -> Vault:
-    return Vault(str(tmp_path / "vectors"))
+@pytest.fixture(params=["folder", "bucket"])
+def vault(request: pytest.FixtureRequest, tmp_path: Path) -> Vault:
+    """Return an empty one: in a folder, and in an object storage on loopback."""
+    if request.param == "folder":
+        return Vault(str(tmp_path / "vectors"))
+    uri, options = request.getfixturevalue("object_storage")
+    return Vault(f"{uri}/{uuid7()}", options)
+
+
+@pytest.fixture(scope="module")
+def object_storage() -> Iterator[tuple[str, dict[str, str]]]:
+    """Run one on loopback, with a bucket."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    request = urllib.request.Request(f"{endpoint}/vectors", method="PUT")
+    urllib.request.urlopen(request).close()
+    options = {
+        "endpoint": endpoint,
+        "region": "us-east-1",
+        "allow_http": "true",
+        "access_key_id": "nobody",
+        "secret_access_key": "nothing",
+    }
+    yield "s3://vectors", options
+    server.stop()
 
 
 def digests(*numbers: int) -> list[str]:
@@ -59,23 +86,12 @@ def test_vectors_of_another_length_replace_the_table(vault: Vault) -> None:
     vault.save("layer", "embedder", digests(1), rows(1))
     vault.save("layer", "embedder", digests(2), rows(1, 8))
     assert set(vault.load("layer", "embedder", digests(1, 2))) == set(digests(2))
-    assert not vault.nearest("layer", "embedder", rows(1)[0])
 
 
 def test_forgets_what_is_not_used(vault: Vault) -> None:
     vault.save("layer", "embedder", digests(*range(10)), rows(10))
     vault.tidy("layer", "embedder", set(digests(3)))
     assert set(vault.load("layer", "embedder", digests(*range(10)))) == set(digests(3))
-
-
-def test_an_index_finds_what_is_nearest(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vault_module, "LARGE", 1000)
-    kept = rows(2000, 16)
-    vault.save("layer", "embedder", digests(*range(2000)), kept)
-    vault.tidy("layer", "embedder", set(digests(*range(2000))))
-    found = vault.nearest("layer", "embedder", kept[7])
-    assert next(iter(found)) == digests(7)[0]
-    assert found[digests(7)[0]] == pytest.approx(1.0, abs=1e-3)
 
 
 def test_an_empty_vault_needs_no_lancedb(tmp_path: Path) -> None:
@@ -109,30 +125,23 @@ def test_a_killed_writer_loses_nothing_that_it_told_of(tmp_path: Path, count: in
     assert again.load("layer", "embedder", digests(1000))
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, str]]]:
-    """Run an object storage on loopback, with a bucket."""
-    server_module = pytest.importorskip("moto.server")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    import urllib.request
-
-    request = urllib.request.Request(f"{endpoint}/vectors", method="PUT")
-    urllib.request.urlopen(request).close()
-    options = {"endpoint": endpoint, "region": "us-east-1", "allow_http": "true"}
-    yield "s3://vectors/coe", options
-    server.stop()
-
-
-def test_object_storage_will_do(bucket: tuple[str, dict[str, str]]) -> None:
-    uri, options = bucket
-    kept = rows(3)
-    Vault(uri, options).save("layer", "embedder", digests(1, 2, 3), kept)
-    elsewhere = Vault(uri, options)
+def test_what_one_worker_keeps_another_finds(vault: Vault) -> None:
+    elsewhere = Vault(vault.uri, vault.storage_options)
+    vault.save("layer", "embedder", digests(1, 2, 3), rows(3))
+    assert set(elsewhere.load("layer", "embedder", digests(1, 2, 3))) == set(digests(1, 2, 3))
     elsewhere.tidy("layer", "embedder", set(digests(1, 2)))
-    assert set(elsewhere.load("layer", "embedder", digests(1, 2, 3))) == set(digests(1, 2))
-    assert elsewhere.nearest("layer", "embedder", kept[0])
+    assert set(vault.load("layer", "embedder", digests(1, 2, 3))) == set(digests(1, 2))
+
+
+def test_what_cannot_be_read_is_given_up(vault: Vault) -> None:
+    import lancedb
+
+    vault.save("layer", "embedder", digests(1), rows(1))
+    options = dict(vault.storage_options) or None
+    table = lancedb.connect(vault.uri, storage_options=options).open_table(
+        table_name("layer", "embedder")
+    )
+    table.drop_columns(["vector"])
+    assert not vault.load("layer", "embedder", digests(1))
+    vault.save("layer", "embedder", digests(1), rows(1))
+    assert set(vault.load("layer", "embedder", digests(1))) == set(digests(1))

@@ -7,9 +7,11 @@ from attrs import frozen
 
 from coe_retrieval.array import Scores
 
-MEANING = 1.0
-"""What the meaning weighs beside the words, which weigh 1. `bench/retrieval.py` finds .7 to 1 best,
-and little between them."""
+APART, JOINT = 0.0, 1.0
+"""How far words and meaning are evidence of the same. Apart they are added up; joint, what both say
+counts once, as with probabilities ("noisy or"), so that a passage without a word of the question
+is not behind whatever shares a few.
+"""
 
 
 @frozen
@@ -21,7 +23,9 @@ class Fused:
     dense: Scores
 
 
-def fuse(lexical: Scores, similarity: Scores | None, unrelated: float) -> Fused:
+def fuse(
+    lexical: Scores, similarity: Scores | None, unrelated: float, overlap: float = JOINT
+) -> Fused:
     """Fuse the shares of the question's terms with cosines; NaN where there is no vector.
 
     `unrelated` is the cosine of the question with what has nothing to do with it: embedders differ
@@ -32,4 +36,5 @@ def fuse(lexical: Scores, similarity: Scores | None, unrelated: float) -> Fused:
     else:
         way = (similarity - unrelated) / max(1.0 - unrelated, 1e-6)
         dense = np.clip(np.nan_to_num(way, nan=0.0), 0.0, 1.0).astype(np.float32)
-    return Fused(((lexical + MEANING * dense) / (1 + MEANING)).astype(np.float32), lexical, dense)
+    both = (lexical + dense - overlap * lexical * dense) / (2 - overlap)
+    return Fused(both.astype(np.float32), lexical, dense)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +16,6 @@ from coe_core.message import Json
 from coe_core.payer import Payer
 from coe_core.service import Clock, KnowledgeStore, RecordReader
 from coe_core.turn import Passage
-from coe_retrieval.array import Vector
 from coe_retrieval.content import digest
 from coe_retrieval.embedding import Embedding, embedder_name
 from coe_retrieval.question import Question
@@ -57,6 +56,7 @@ class PassageIndex:
     _looked_s: dict[ShelfName, float] = field(factory=dict, init=False)
     _lock: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     _thread: ThreadPoolExecutor = field(init=False)
+    _arranging: asyncio.Task[None] | None = field(default=None, init=False)
 
     @_thread.default
     def _(self) -> ThreadPoolExecutor:
@@ -70,6 +70,8 @@ class PassageIndex:
 
     async def close(self) -> None:
         """Let the thread end."""
+        if self._arranging is not None:
+            self._arranging.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def search(self, query: SearchQuery, *, parent: Payer) -> Sequence[Passage]:
@@ -84,7 +86,7 @@ class PassageIndex:
         if any(shelf.has_vectors for shelf in sought):
             question = await self.embedding.question(query.text, parent)
         now = self.clock.now()
-        return await self.compute(lambda: shelves.search(query, question, now, self._nearest))
+        return await self.compute(lambda: shelves.search(query, question, now))
 
     async def rebuild(self) -> AsyncIterator[Indexed]:
         """Read the store and the log anew; vectors of contents that are still there are kept."""
@@ -116,6 +118,9 @@ class PassageIndex:
                 await self._read(fresh)
                 self.shelves = fresh
             await self._load(self.shelves)
+        if self._arranging is None or self._arranging.done():
+            stale = [shelf for shelf in self.shelves.by_name.values() if shelf.stale]
+            self._arranging = asyncio.create_task(self._arrange(stale)) if stale else None
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Run something on the index's thread."""
@@ -136,13 +141,17 @@ class PassageIndex:
                 self._looked_s[name] = now_s
                 await self.compute(partial(self.fetch, name, shelf))
 
+    async def _arrange(self, shelves: Sequence[Shelf]) -> None:
+        """Put the vectors of large shelves in cells; meanwhile they are searched as they were."""
+        for shelf in shelves:
+            if (stale := shelf.stale) is not None:
+                arranged = await asyncio.to_thread(stale.arranged)
+                await self.compute(partial(shelf.arrange, stale, arranged))
+
     def fetch(self, name: ShelfName, shelf: Shelf) -> None:
         """Give a shelf the vectors that the vault has; blocks, so only for `compute`."""
         wanted = {digest(text) for text in shelf.pending.values()}
         shelf.keep(self.vault.load(layer_key(name), self.embedder, wanted))
-
-    def _nearest(self, name: ShelfName, vector: Vector) -> Mapping[str, float]:
-        return self.vault.nearest(layer_key(name), self.embedder, vector)
 
     def _embed_anew(self) -> None:
         self._looked_s.clear()

@@ -7,16 +7,17 @@ score of another's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 from attrs import define, evolve, field
 
 from coe_core.turn import Passage
-from coe_retrieval.array import Scores, Vector
+from coe_retrieval.array import Vector
 from coe_retrieval.content import content, digest
 from coe_retrieval.duplicate import Duplicates
-from coe_retrieval.fusion import Fused, fuse
+from coe_retrieval.fusion import APART, JOINT, Fused, fuse
 from coe_retrieval.lexical import ALONE, NOBODY, Kernel, LexicalIndex
 from coe_retrieval.matrix import Matrix
 from coe_retrieval.question import Question
@@ -27,14 +28,10 @@ CONVERSATION: Kernel = (1.0, 0.8, 0.6)
 and the exact figures of no account.
 """
 
-EXACT_MOST = 20_000
-"""Up to so many passages the vectors are held in memory and compared one by one, in less time than
-LanceDB needs to begin; those of a larger shelf stay on disk, behind an index.
-"""
+BY_WORDS = 256
+"""The meaning of so many passages that are found by their words is looked at, near or not."""
 
 Admits: TypeAlias = Callable[[Passage], bool]
-Near: TypeAlias = Mapping[str, float]
-"""Digests of the contents nearest to a question, to their cosines."""
 
 
 @define(eq=False)
@@ -48,8 +45,6 @@ class Shelf:
     _lexical: LexicalIndex = field(init=False)
     _matrix: Matrix | None = field(default=None, init=False)
     _duplicates: Duplicates = field(factory=Duplicates, init=False)
-    _kept: dict[str, list[int]] = field(factory=dict, init=False)
-    """On a large shelf, digests of contents whose vectors the vault has, to their numbers."""
     _pending: dict[int, str] = field(factory=dict, init=False)
     """Numbers without a vector, to the content that is to be embedded."""
 
@@ -62,14 +57,9 @@ class Shelf:
         return len(self._numbers)
 
     @property
-    def is_large(self) -> bool:
-        """Whether its vectors are left in the vault."""
-        return len(self.passages) > EXACT_MOST
-
-    @property
     def has_vectors(self) -> bool:
         """Whether some passage can be found by its meaning."""
-        return self._matrix is not None or bool(self._kept)
+        return self._matrix is not None
 
     @property
     def pending(self) -> Mapping[int, str]:
@@ -106,32 +96,29 @@ class Shelf:
 
     def keep(self, vectors: Mapping[str, Vector]) -> None:
         """Give vectors, by the digests of their contents, to the passages that lack them."""
-        if self.is_large and self._matrix is not None:
-            self.forget_vectors()
         for number, text in list(self._pending.items()):
-            key = digest(text)
-            if (vector := vectors.get(key)) is None:
-                continue
-            if self.is_large:
-                self._kept.setdefault(key, []).append(number)
-            else:
+            if (vector := vectors.get(digest(text))) is not None:
                 self._matrix_of(len(vector)).put(number, vector)
-            self._pending.pop(number, None)
+                self._pending.pop(number, None)
+
+    @property
+    def stale(self) -> Matrix | None:
+        """The vectors, when they are to be arranged anew."""
+        return self._matrix if self._matrix is not None and self._matrix.is_stale else None
+
+    def arrange(self, stale: Matrix, arranged: Matrix) -> None:
+        """Take the vectors as they were arranged, unless they have become others."""
+        if self._matrix is stale:
+            self._matrix = stale.rest(arranged)
 
     def forget_vectors(self) -> None:
         """Have everything looked up in the vault again, or embedded."""
         self._matrix = None
-        self._kept.clear()
         self._pending = {n: content(p) for n, p in enumerate(self.passages) if p is not None}
 
-    def search(
-        self, question: Question, admits: Admits, near: Near | None = None
-    ) -> Iterator[Passage]:
-        """Yield passages, best first, with score and reason; of near duplicates the best alone.
-
-        For a large shelf the vault says what is `near`.
-        """
-        fused = self._scores(question, near)
+    def search(self, question: Question, admits: Admits) -> Iterator[Passage]:
+        """Yield passages, best first, with score and reason; of near duplicates the best alone."""
+        fused = self._scores(question)
         shown: set[int] = set()
         for number in _descending(fused.scores):
             passage = self.passages[number]
@@ -143,24 +130,14 @@ class Shelf:
             score = float(fused.scores[number])
             yield evolve(passage, score=score, reason=_reason(fused, number))
 
-    def _scores(self, question: Question, near: Near | None) -> Fused:
+    def _scores(self, question: Question) -> Fused:
         lexical = self._lexical.scores(question.terms)
-        vector, matrix = question.vector, self._matrix
-        if near:
-            return fuse(lexical, self._spread(near), question.unrelated)
-        if vector is None or matrix is None or matrix.dimensions != len(vector):
-            return fuse(lexical, None, question.unrelated)
-        return fuse(lexical, matrix.similarity(vector, len(lexical)), question.unrelated)
-
-    def _spread(self, near: Near) -> Scores:
-        """Give each passage its cosine: those that are not near are at most as near as the last
-        that is, and nothing else is known of them.
-        """
-        similarity = np.full(len(self.passages), min(near.values()), np.float32)
-        similarity[list(self._pending)] = np.nan
-        for key, cosine in near.items():
-            similarity[self._kept.get(key, [])] = cosine
-        return similarity
+        vector, matrix, similarity = question.vector, self._matrix, None
+        if vector is not None and matrix is not None and matrix.dimensions == len(vector):
+            named = list(islice(_descending(lexical), BY_WORDS))
+            similarity = matrix.similarity(vector, len(lexical), named)
+        overlap = APART if self.of_turns else JOINT  # A turn's words are its neighbours' as well.
+        return fuse(lexical, similarity, question.unrelated, overlap)
 
     def _matrix_of(self, dimensions: int) -> Matrix:
         """Return the matrix; vectors of another length are of another embedder, and forgotten."""

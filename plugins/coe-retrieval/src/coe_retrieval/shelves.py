@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
@@ -14,12 +14,11 @@ from coe_core.knowledge import PassageChanges, SearchQuery
 from coe_core.record import Interaction, Record
 from coe_core.turn import GLOBAL, Passage
 from coe_retrieval import conversation
-from coe_retrieval.array import Vector
 from coe_retrieval.duplicate import alike
 from coe_retrieval.question import Question
 
 if TYPE_CHECKING:
-    from coe_retrieval.shelf import Near, Shelf
+    from coe_retrieval.shelf import Shelf
 
 ShelfName: TypeAlias = tuple[str, bool]
 """A layer, and whether it is that of its earlier turns."""
@@ -66,16 +65,8 @@ class Shelves:
         found = {n: self.by_name[n] for n in shares if n in self.by_name and _asks(query, *n)}
         return {name: shelf for name, shelf in found.items() if len(shelf)}
 
-    def search(
-        self,
-        query: SearchQuery,
-        question: Question,
-        now: datetime,
-        nearest: Callable[[ShelfName, Vector], Near],
-    ) -> Sequence[Passage]:
-        """Find what is asked for on its shelves, each near duplicate once. Of large shelves
-        `nearest` tells what is near.
-        """
+    def search(self, query: SearchQuery, question: Question, now: datetime) -> Sequence[Passage]:
+        """Find what is asked for on its shelves, each near duplicate once."""
         own = conversation.spoken_in(query.session) if query.session is not None else None
 
         def admits(passage: Passage) -> bool:
@@ -85,10 +76,8 @@ class Shelves:
 
         most = max(query.global_topk, query.group_topk, query.session_topk)
         found: list[Passage] = []
-        for name, shelf in self.sought(query).items():
-            vector = question.vector if shelf.is_large else None
-            near = nearest(name, vector) if vector is not None else None
-            found += islice(shelf.search(question, admits, near), most)
+        for shelf in self.sought(query).values():
+            found += islice(shelf.search(question, admits), most)
         return list(_once(query.best(found, now)))
 
     def _say(self, turn: Interaction) -> None:

@@ -18,13 +18,6 @@ from loguru import logger
 
 from coe_retrieval.array import Rows, Vector
 
-PROBES = 32
-NEAREST = 200
-"""So many are fetched of a large table: from far more than are shown, as words count too."""
-LARGE = 20_000
-"""From so many vectors on a table gets an index. IVF_SQ keeps a byte a dimension, and finds what
-an exact search does in all but a few of a thousand cases; the product quantisers do not.
-"""
 FEW = 500
 """So many contents are looked up one by one; for more, the whole table is read."""
 OLD = timedelta(hours=1)
@@ -69,22 +62,6 @@ class Vault:
             self._give_up(name, error)
             self._connected().create_table(name, data, mode="overwrite")
 
-    def nearest(self, layer: str, embedder: str, vector: Vector) -> dict[str, float]:
-        """Return the contents whose vectors are nearest to one, with their cosines."""
-        name = table_name(layer, embedder)
-        try:
-            if self._is_empty or (table := self._table(name)) is None:
-                return {}
-            if table.schema.field("vector").type.list_size != len(vector):
-                return {}
-            sought = table.search(vector).distance_type("cosine").nprobes(PROBES).refine_factor(1)
-            found = sought.limit(NEAREST).select(["digest", "_distance"]).to_arrow()
-        except Exception as error:
-            self._give_up(name, error)
-            return {}
-        pairs = zip(found["digest"].to_pylist(), found["_distance"].to_pylist(), strict=True)
-        return {digest: 1.0 - distance for digest, distance in pairs}
-
     def tidy(self, layer: str, embedder: str, used: Collection[str]) -> None:
         """Forget the vectors of contents that are gone, and put small pieces together."""
         name = table_name(layer, embedder)
@@ -94,10 +71,6 @@ class Vault:
         gone = [digest for digest in kept.to_pylist() if digest not in used]
         for at in range(0, len(gone), FEW):
             table.delete(_any_of(gone[at : at + FEW]))
-        if table.count_rows() >= LARGE and not table.list_indices():
-            from lancedb.index import IvfSq
-
-            table.create_index("vector", config=IvfSq(distance_type="cosine"))
         table.optimize(cleanup_older_than=OLD)
 
     @property
