@@ -299,15 +299,17 @@ class ModelEmbedder:
     alias: str
     caller: ModelCaller
 
-    async def embed(self, texts: Sequence[str], *, purpose: str, parent: Payer) -> Vectors:
-        """Embed texts as `query` or `passage`."""
-        model = parent.application.models.get(self.alias)
-        if model is None:
-            raise MissingModel(
-                f"[coe] embedder names {self.alias!r}, which is no model of this deployment"
-            )
-        request = EmbeddingRequest(model=self.alias, input=tuple(texts), purpose=purpose)
-        return await self.caller.embed_with(model, request, purpose="embedding", parent=parent)
+    async def embed(
+        self, texts: Sequence[str], *, purpose: str, parent: Payer, model: str | None = None
+    ) -> Vectors:
+        """Embed texts as `query` or `passage`, by the deployment's embedder or another model."""
+        alias = model or self.alias
+        target = parent.application.models.get(alias)
+        if target is None:
+            named = "[coe] embedder names" if model is None else "an embedder is asked for as"
+            raise MissingModel(f"{named} {alias!r}, which is no model of this deployment")
+        request = EmbeddingRequest(model=alias, input=tuple(texts), purpose=purpose)
+        return await self.caller.embed_with(target, request, purpose="embedding", parent=parent)
 
 
 def _params(payer: Payer) -> Parameters:

@@ -372,6 +372,10 @@ class Caller(Protocol):
 class Embedder(Protocol):
     """The deployment's embedder: `[coe] embedder`."""
 
-    async def embed(self, texts: Sequence[str], *, purpose: str, parent: Payer) -> Vectors:
-        """Embed texts as `query` or `passage`."""
+    async def embed(
+        self, texts: Sequence[str], *, purpose: str, parent: Payer, model: str | None = None
+    ) -> Vectors:
+        """Embed texts as `query` or `passage`. Another `model` than the deployment's, an alias, is
+        for what is compared with vectors that were made by it.
+        """
         ...

@@ -15,7 +15,7 @@ from coe_core.knowledge import SearchQuery
 from coe_core.message import assistant, user
 from coe_core.parameter import Parameters
 from coe_core.service import Journal
-from coe_core.testing import ScriptedProvider, make_turn, scripted_application
+from coe_core.testing import ScriptedProvider, make_turn
 from coe_core.testing.knowledge import MemoryKnowledgeStore
 from coe_core.turn import GLOBAL, Passage
 
@@ -82,22 +82,6 @@ async def test_vectors_of_another_length_are_not_compared(
     assert (await texts(index, scripted, HANDBOOK[1]))[0] == HANDBOOK[1]
     again = make_index()
     assert (await texts(again, scripted, HANDBOOK[1]))[0] == HANDBOOK[1]
-
-
-async def test_another_embedder_takes_over_while_words_are_found(
-    index: PassageIndex, scripted: Application
-) -> None:
-    await job_of(index, scripted).run()
-    other = TopicProvider(dimensions=48)
-    model = evolve(scripted.models["scripted-embed"], name="another")
-    changed = evolve(
-        scripted_application(other),
-        models={**scripted.models, "scripted-embed": model},
-        services=scripted.services,
-    )
-    assert (await texts(index, changed, HANDBOOK[1]))[0] == HANDBOOK[1]
-    assert await job_of(index, changed).run() == {"embedded": len(HANDBOOK), "failed": {}}
-    assert (await texts(index, changed, "며칠이나 쉬는 게 되나"))[0] == HANDBOOK[0]
 
 
 async def test_a_question_too_long_for_the_embedder_is_cut(

@@ -88,7 +88,7 @@ class World:
 
     def search(self, query: SearchQuery) -> Sequence[Passage]:
         question = Question(tuple(terms(query.text)), _vector(query.text), 0.1)
-        return self.shelves.search(query, question, AT)
+        return self.shelves.search(query, {"": question}, AT)
 
 
 def _text(choose: random.Random) -> str:

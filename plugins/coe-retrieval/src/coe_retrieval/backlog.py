@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from attrs import define
@@ -17,8 +16,8 @@ from coe_core.message import Json
 from coe_core.service import Deployment
 from coe_core.turn import GLOBAL
 from coe_retrieval.array import Rows
-from coe_retrieval.content import content, digest
-from coe_retrieval.embedding import BATCH, embedder_name
+from coe_retrieval.content import digest
+from coe_retrieval.embedding import BATCH, embedders
 from coe_retrieval.index import PassageIndex, layer_key
 from coe_retrieval.shelves import ShelfName
 
@@ -46,7 +45,7 @@ class EmbeddingJob:
         """
         embedded, failed = 0, {}
         async with self.deployment.lease() as application:
-            await self.index.follow(embedder_name(application))
+            await self.index.follow([*embedders(application)])
             for name, shelf in list(self.index.shelves.by_name.items()):
                 try:
                     embedded += await self._work_off(application, name, shelf)
@@ -55,18 +54,26 @@ class EmbeddingJob:
         return {"embedded": embedded, "failed": failed}
 
     async def _work_off(self, application: Application, name: ShelfName, shelf: Shelf) -> int:
-        if shelf.pending:
-            await self.index.compute(partial(self.index.fetch, name, shelf))
-        count = 0
-        while contents := _first(shelf, BATCH * SAVED_AT_ONCE):
-            await self._embed(application, name, shelf, contents)
-            count += len(contents)
-        if count:
-            await self.index.compute(partial(self._tidy, name, shelf))
-        return count
+        index, embedder = self.index, self.index.embedder
+        if not shelf.pending and shelf.embedder == index.embedder:
+            return 0
+        await index.compute(partial(index.fetch, name, shelf))
+        lacking = await index.compute(partial(index.lacking, name, shelf))
+        for at in range(0, len(lacking), BATCH * SAVED_AT_ONCE):
+            some = lacking[at : at + BATCH * SAVED_AT_ONCE]
+            await self._embed(application, embedder, name, shelf, some)
+        if lacking:
+            await index.compute(partial(index.fetch, name, shelf))
+            await index.compute(partial(self._tidy, name, shelf))
+        return len(lacking)
 
     async def _embed(
-        self, application: Application, name: ShelfName, shelf: Shelf, contents: Sequence[str]
+        self,
+        application: Application,
+        embedder: str,
+        name: ShelfName,
+        shelf: Shelf,
+        contents: Sequence[str],
     ) -> None:
         """Embed some contents and keep their vectors, those too that came before a failure."""
         layer, _ = name
@@ -76,30 +83,23 @@ class EmbeddingJob:
             async with working(application, self.name, group) as work:
                 for at in range(0, len(contents), BATCH):
                     batch = contents[at : at + BATCH]
-                    rows.append(await self.index.embedding.passages(batch, work))
+                    rows.append(await self.index.embedding.passages(batch, embedder, work))
         finally:
             if rows:
                 import numpy as np
 
                 found = np.concatenate(rows)
-                await self.index.compute(partial(self._keep, name, shelf, contents, found))
+                keep = partial(self._keep, embedder, name, shelf, contents, found)
+                await self.index.compute(keep)
 
     def _keep(
-        self,
-        name: ShelfName,
-        shelf: Shelf,
-        contents: Sequence[str],
-        rows: Rows,
+        self, embedder: str, name: ShelfName, shelf: Shelf, contents: Sequence[str], rows: Rows
     ) -> None:
         digests = [digest(text) for text in contents[: len(rows)]]
-        self.index.vault.save(layer_key(name), self.index.embedder, digests, rows)
-        shelf.keep(dict(zip(digests, rows, strict=True)))
+        self.index.vault.save(layer_key(name), embedder, digests, rows)
+        if shelf.embedder == embedder:
+            shelf.keep(dict(zip(digests, rows, strict=True)))
 
     def _tidy(self, name: ShelfName, shelf: Shelf) -> None:
-        used = {digest(content(p)) for p in shelf.passages if p is not None}
-        self.index.vault.tidy(layer_key(name), self.index.embedder, used)
-
-
-def _first(shelf: Shelf, most: int) -> list[str]:
-    """Return the contents that wait longest, the same one once."""
-    return list(dict.fromkeys(islice(shelf.pending.values(), most)))
+        for embedder in self.index.embedders:
+            self.index.vault.tidy(layer_key(name), embedder, shelf.contents.keys())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import define, field
 from loguru import logger
@@ -45,40 +45,44 @@ class Embedding:
     _unrelated: dict[str, Rows] = field(factory=dict, init=False)
     """By embedder, the vectors of `UNRELATED`."""
 
-    async def question(self, text: str, parent: Payer) -> Question:
-        """Read a question. Where it cannot be embedded, it has its words alone."""
+    async def question(self, text: str, embedder: str, parent: Payer) -> Question:
+        """Read a question, for vectors of the embedder of that name. Where it cannot be embedded,
+        it has its words alone.
+        """
         words = tuple(terms(text))
         from coe_retrieval.matrix import unit
 
         try:
-            (vector,) = await self._rows([text], "query", parent)
-            unrelated = await self._background(parent)
+            alias = embedders(parent.application)[embedder]
+            (vector,) = await self._rows([text], "query", parent, alias)
+            unrelated = await self._background(embedder, alias, parent)
         except CoeError as error:
             logger.bind(code=error.code).warning("a question is sought by its words alone")
             return Question(words)
         return Question(words, vector, float((unrelated @ unit(vector)).mean()))
 
-    async def passages(self, texts: Sequence[str], parent: Payer) -> Rows:
-        """Embed passages, a row each."""
-        return await self._rows(texts, "passage", parent)
+    async def passages(self, texts: Sequence[str], embedder: str, parent: Payer) -> Rows:
+        """Embed passages by the embedder of that name, a row each."""
+        return await self._rows(texts, "passage", parent, embedders(parent.application)[embedder])
 
-    async def _background(self, parent: Payer) -> Rows:
+    async def _background(self, name: str, alias: str, parent: Payer) -> Rows:
         import numpy as np
 
         from coe_retrieval.matrix import unit
 
-        name = embedder_name(parent.application)
         if name not in self._unrelated:
-            rows = await self._rows(UNRELATED, "passage", parent)
+            rows = await self._rows(UNRELATED, "passage", parent, alias)
             self._unrelated[name] = np.stack([unit(row) for row in rows])
         return self._unrelated[name]
 
-    async def _rows(self, texts: Sequence[str], purpose: str, parent: Payer) -> Rows:
+    async def _rows(self, texts: Sequence[str], purpose: str, parent: Payer, alias: str) -> Rows:
         """Embed, and cut what proves too long in half until it fits."""
         cut = [clipped(text) for text in texts]
         while True:
             try:
-                vectors = await self.embedder.embed(cut, purpose=purpose, parent=parent)
+                vectors = await self.embedder.embed(
+                    cut, purpose=purpose, parent=parent, model=alias
+                )
             except ContextTooLong:
                 if max(map(len, cut)) <= 1:
                     raise
@@ -88,10 +92,18 @@ class Embedding:
                 return _array(vectors)
 
 
-def embedder_name(application: Application) -> str:
-    """Name the embedder in force, so that another model under the same alias is another."""
-    model = application.models.get(application.settings.coe.embedder)
-    return f"{model.provider}:{model.name}" if model is not None else ""
+def embedders(application: Application) -> Mapping[str, str]:
+    """Return the names of what embeds here, and the alias of each: first of the embedder in force,
+    "" where there is none. Another model under the same alias has another name.
+    """
+    chosen = application.settings.coe.embedder
+    named = {
+        f"{model.provider}:{model.name}": alias
+        for alias, model in application.models.items()
+        if model.capability == "embedding" or alias == chosen
+    }
+    first = next((name for name, alias in named.items() if alias == chosen), "")
+    return {first: chosen} | {name: alias for name, alias in named.items() if name != first}
 
 
 def clipped(text: str) -> str:

@@ -17,7 +17,7 @@ from coe_core.payer import Payer
 from coe_core.service import Clock, KnowledgeStore, RecordReader
 from coe_core.turn import Passage
 from coe_retrieval.content import digest
-from coe_retrieval.embedding import Embedding, embedder_name
+from coe_retrieval.embedding import Embedding, embedders
 from coe_retrieval.question import Question
 from coe_retrieval.shelves import ShelfName, Shelves
 from coe_retrieval.term import terms
@@ -47,8 +47,8 @@ class PassageIndex:
     embed_pending: Callable[[], Awaitable[Json]] | None = field(default=None, init=False)
     """What a rebuild ends with; None where nobody embeds."""
     shelves: Shelves = field(factory=Shelves, init=False)
-    embedder: str = field(default="", init=False)
-    """Whose vectors the shelves have."""
+    embedders: Sequence[str] = field(default=("",), init=False)
+    """Whose vectors shelves may have: first of all those of the embedder in force."""
     follows_log: bool = field(default=False, init=False)
     """From the first search for earlier turns on."""
     _whole_s: float = field(default=0.0, init=False)
@@ -77,16 +77,16 @@ class PassageIndex:
     async def search(self, query: SearchQuery, *, parent: Payer) -> Sequence[Passage]:
         """Find passages."""
         self.follows_log = self.follows_log or query.session_topk > 0
-        await self.follow(embedder_name(parent.application))
-        shelves = self.shelves
+        await self.follow([*embedders(parent.application)])
+        shelves, now = self.shelves, self.clock.now()
         sought = shelves.sought(query).values()
-        if not sought:
-            return []
-        question = Question(tuple(terms(query.text)))
-        if any(shelf.has_vectors for shelf in sought):
-            question = await self.embedding.question(query.text, parent)
-        now = self.clock.now()
-        return await self.compute(lambda: shelves.search(query, question, now))
+        questions = {"": Question(tuple(terms(query.text)))}
+        found: Sequence[Passage] | None = None
+        while found is None:
+            for name in {s.embedder for s in sought if s.has_vectors} - questions.keys():
+                questions[name] = await self.embedding.question(query.text, name, parent)
+            found = await self.compute(partial(shelves.search, query, questions, now))
+        return found
 
     async def rebuild(self) -> AsyncIterator[Indexed]:
         """Read the store and the log anew; vectors of contents that are still there are kept."""
@@ -103,14 +103,19 @@ class PassageIndex:
             await self.embed_pending()
         yield Indexed(done=len(fresh), total=len(fresh))
 
-    async def follow(self, embedder: str) -> None:
+    @property
+    def embedder(self) -> str:
+        """Whose vectors the shelves have, or are to get."""
+        return self.embedders[0]
+
+    async def follow(self, embedders: Sequence[str]) -> None:
         """Take in what has changed in the store and in the log, and the vectors that are there."""
         async with self._lock:
             if not any(shelf.pending for shelf in self.shelves.by_name.values()):
                 self._whole_s = self.clock.monotonic_s()
-            if embedder != self.embedder:
-                await self.compute(self._embed_anew)
-                self.embedder = embedder
+            if embedders != self.embedders:
+                self.embedders = embedders
+                self._looked_s.clear()
             try:
                 await self._read(self.shelves)
             except Conflict:  # Another store or log than before: a backup was restored.
@@ -137,7 +142,8 @@ class PassageIndex:
         """Fetch the vectors that shelves lack, if it is long since they were looked for."""
         now_s = self.clock.monotonic_s()
         for name, shelf in shelves.by_name.items():
-            if shelf.pending and self._looked_s.get(name, -LOOK_AGAIN_S) + LOOK_AGAIN_S <= now_s:
+            is_behind = shelf.pending or shelf.embedder != self.embedder
+            if is_behind and self._looked_s.get(name, -LOOK_AGAIN_S) + LOOK_AGAIN_S <= now_s:
                 self._looked_s[name] = now_s
                 await self.compute(partial(self.fetch, name, shelf))
 
@@ -149,14 +155,33 @@ class PassageIndex:
                 await self.compute(partial(shelf.arrange, stale, arranged))
 
     def fetch(self, name: ShelfName, shelf: Shelf) -> None:
-        """Give a shelf the vectors that the vault has; blocks, so only for `compute`."""
-        wanted = {digest(text) for text in shelf.pending.values()}
-        shelf.keep(self.vault.load(layer_key(name), self.embedder, wanted))
+        """Give a shelf the vectors that the vault has; blocks, so only for `compute`.
 
-    def _embed_anew(self) -> None:
-        self._looked_s.clear()
-        for shelf in self.shelves.by_name.values():
-            shelf.forget_vectors()
+        While the vault has not all of the embedder in force, the shelf keeps those of another.
+        """
+        key = layer_key(name)
+        if shelf.embedder == self.embedder:
+            wanted = {digest(text) for text in shelf.pending.values()}
+            shelf.keep(self.vault.load(key, shelf.embedder, wanted))
+            return
+        contents = shelf.contents.keys()
+        if self.vault.count(key, self.embedder) >= len(contents):
+            found = self.vault.load(key, self.embedder, contents)
+            if len(found) == len(contents):
+                shelf.exchange(self.embedder, found)
+                return
+        if shelf.embedder not in self.embedders or not shelf.has_vectors:
+            loaded = {each: self.vault.load(key, each, contents) for each in self.embedders}
+            best = max(loaded, key=lambda each: len(loaded[each]))  # Of equals the first.
+            shelf.exchange(best, loaded[best])
+
+    def lacking(self, name: ShelfName, shelf: Shelf) -> Sequence[str]:
+        """Return the contents that the embedder in force has yet to embed; blocks."""
+        if shelf.embedder == self.embedder:
+            return list(dict.fromkeys(shelf.pending.values()))
+        contents = shelf.contents
+        known = self.vault.load(layer_key(name), self.embedder, contents.keys())
+        return [text for key, text in contents.items() if key not in known]
 
 
 def layer_key(name: ShelfName) -> str:

@@ -39,6 +39,8 @@ class Shelf:
     """The passages of one layer. Not to be used from two threads at once."""
 
     of_turns: bool = False
+    embedder: str = field(default="", init=False)
+    """Whose vectors it has."""
     passages: list[Passage | None] = field(factory=list, init=False)
     """By number; None for one that was removed."""
     _numbers: dict[str, int] = field(factory=dict, init=False)
@@ -60,6 +62,12 @@ class Shelf:
     def has_vectors(self) -> bool:
         """Whether some passage can be found by its meaning."""
         return self._matrix is not None
+
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """What is to be embedded of the passages, by its digest."""
+        texts = (content(passage) for passage in self.passages if passage is not None)
+        return {digest(text): text for text in texts}
 
     @property
     def pending(self) -> Mapping[int, str]:
@@ -110,6 +118,12 @@ class Shelf:
         """Take the vectors as they were arranged, unless they have become others."""
         if self._matrix is stale:
             self._matrix = stale.rest(arranged)
+
+    def exchange(self, embedder: str, vectors: Mapping[str, Vector]) -> None:
+        """Take the vectors of another embedder in the place of those that are there."""
+        self.embedder = embedder
+        self.forget_vectors()
+        self.keep(vectors)
 
     def forget_vectors(self) -> None:
         """Have everything looked up in the vault again, or embedded."""

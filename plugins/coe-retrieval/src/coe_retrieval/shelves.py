@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
@@ -65,8 +65,12 @@ class Shelves:
         found = {n: self.by_name[n] for n in shares if n in self.by_name and _asks(query, *n)}
         return {name: shelf for name, shelf in found.items() if len(shelf)}
 
-    def search(self, query: SearchQuery, question: Question, now: datetime) -> Sequence[Passage]:
-        """Find what is asked for on its shelves, each near duplicate once."""
+    def search(
+        self, query: SearchQuery, questions: Mapping[str, Question], now: datetime
+    ) -> Sequence[Passage] | None:
+        """Find what is asked for on its shelves, each near duplicate once; None where a shelf has
+        got vectors of an embedder by which the question was not read. By "" it was read without.
+        """
         own = conversation.spoken_in(query.session) if query.session is not None else None
 
         def admits(passage: Passage) -> bool:
@@ -77,6 +81,9 @@ class Shelves:
         most = max(query.global_topk, query.group_topk, query.session_topk)
         found: list[Passage] = []
         for shelf in self.sought(query).values():
+            question = questions.get(shelf.embedder if shelf.has_vectors else "")
+            if question is None:
+                return None
             found += islice(shelf.search(question, admits), most)
         return list(_once(query.best(found, now)))
 

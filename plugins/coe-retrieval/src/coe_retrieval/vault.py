@@ -45,6 +45,17 @@ class Vault:
             self._give_up(name, error)
             return {}
 
+    def count(self, layer: str, embedder: str) -> int:
+        """Count the vectors that are kept."""
+        name = table_name(layer, embedder)
+        try:
+            if self._is_empty or (table := self._table(name)) is None:
+                return 0
+            return int(table.count_rows())
+        except Exception as error:
+            self._give_up(name, error)
+            return 0
+
     def save(self, layer: str, embedder: str, digests: Sequence[str], rows: Rows) -> None:
         """Keep vectors; where the table's are of another length, in their place."""
         name = table_name(layer, embedder)
