@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from weakref import WeakValueDictionary
 
 from attrs import evolve, field, frozen
@@ -17,7 +17,7 @@ from coe_core.error import InvalidField, NotFound
 from coe_core.identity import SessionId, TurnId, uuid7
 from coe_core.ledger import Ledger
 from coe_core.message import Json
-from coe_core.parameter import Origin, Parameters, resolve
+from coe_core.parameter import Origin, Parameters, overlaid
 from coe_core.patience import in_time
 from coe_core.rate import RateLimits, RateMeter
 from coe_core.request import ChatRequest
@@ -60,15 +60,11 @@ _running: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictiona
 """The sessions that have a turn running in this process."""
 
 
-@asynccontextmanager
-async def in_order(ask: Ask) -> AsyncIterator[None]:
+def in_order(ask: Ask) -> AbstractAsyncContextManager[None]:
     """Let the turns of a named session run one after the other."""
     if ask.session_id is None or ask.parent is not None:
-        yield
-        return
-    lock = _running.setdefault((ask.principal.group, ask.session_id), asyncio.Lock())
-    async with lock:
-        yield
+        return nullcontext()
+    return _running.setdefault((ask.principal.group, ask.session_id), asyncio.Lock())
 
 
 def check(application: Application, ask: Ask) -> None:
@@ -167,10 +163,6 @@ def _params(
                 exposures[experiment.name] = arm.name
         except Exception as error:
             logger.bind(experiment=experiment.name).opt(exception=error).error("it raised")
-    layers: dict[Origin, Mapping[str, Json]] = {
-        "operator": application.operator_params,
-        "group": application.group(ask.principal.group).params,
-        "experiment": under_test,
-        "request": ask.params,
-    }
-    return resolve(application.parameters, layers), exposures
+    layers: dict[Origin, Mapping[str, Json]] = {"experiment": under_test, "request": ask.params}
+    params = application.params(ask.principal.group)
+    return overlaid(params, application.parameters, layers), exposures

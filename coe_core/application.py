@@ -17,7 +17,7 @@ from coe_core.error import Forbidden, MissingService, UnknownModel
 from coe_core.http import HttpRoute
 from coe_core.message import Json
 from coe_core.model import Model
-from coe_core.parameter import Parameter
+from coe_core.parameter import Origin, Parameter, Parameters, defaults, overlaid
 from coe_core.settings import GroupTable, Settings, nearest
 from coe_core.tool import CheckedTool
 
@@ -101,6 +101,7 @@ class Application:
     """Whether the state store has keys, which a plugin in force may read or not."""
     kept: frozenset[str] = frozenset()
     """The plugins that this process cannot do without, and does not let be switched off."""
+    _params: dict[str | None, Parameters] = field(factory=dict, init=False)
 
     @property
     def wants_keys(self) -> bool:
@@ -124,6 +125,19 @@ class Application:
     def group(self, name: str) -> GroupTable:
         """Return the settings of a group, the defaults for one that has none."""
         return self.settings.groups.get(name, DEFAULTS)
+
+    def params(self, group: str | None = None) -> Parameters:
+        """Return the parameters in force for a group, None meaning for what is no group's.
+
+        Raises `InvalidField` for what the settings or an operator say wrong.
+        """
+        if (found := self._params.get(group)) is None:
+            layers: dict[Origin, Mapping[str, Json]] = {"operator": self.operator_params}
+            if group is not None:
+                layers["group"] = self.group(group).params
+            found = overlaid(defaults(self.parameters), self.parameters, layers)
+            self._params[group] = found
+        return found
 
     def allowed_models(self, principal: Principal) -> Mapping[str, Model]:
         """Return the aliases that the principal's group may use."""

@@ -20,7 +20,7 @@ from coe_core.identity import AttemptId, uuid7
 from coe_core.ledger import Attempt, Intent, Purpose
 from coe_core.message import unmarked
 from coe_core.model import Chunk, Model, Usage, Vectors
-from coe_core.parameter import Parameters, resolve
+from coe_core.parameter import Parameters
 from coe_core.payer import Payer
 from coe_core.request import ChatRequest, EmbeddingRequest
 from coe_core.service import Clock, Journal
@@ -314,7 +314,4 @@ class ModelEmbedder:
 
 def _params(payer: Payer) -> Parameters:
     """Return the parameters in force: a turn has its own, other work those of the deployment."""
-    if isinstance(payer, Turn):
-        return payer.params
-    application = payer.application
-    return resolve(application.parameters, {"operator": application.operator_params})
+    return payer.params if isinstance(payer, Turn) else payer.application.params()

@@ -8,18 +8,17 @@ Names are global to a deployment; the same name declared twice is a plugin probl
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import attrs
 from attrs import field, frozen
 
-from coe_core.codec import converter, shape_errors
+from coe_core.codec import converter, shape_errors, unstructure
 from coe_core.error import InvalidField
 from coe_core.message import Json
 
 Origin: TypeAlias = Literal["settings", "operator", "group", "experiment", "request"]
-
-ORDER: tuple[Origin, ...] = ("settings", "operator", "group", "experiment", "request")
 """From the weakest to the strongest."""
 
 
@@ -67,12 +66,28 @@ def declared(plugin: str, settings: Any) -> list[Parameter]:
     ]
 
 
+@frozen(kw_only=True)
+class ParameterValue:
+    """The value of a parameter that was in force, and where it came from."""
+
+    value: Json
+    origin: Origin
+
+
 @frozen
 class Parameters(Mapping[str, Any]):
     """The values in force for one turn, each with its origin."""
 
     values_by_name: Mapping[str, Any] = field(factory=dict)
     origins: Mapping[str, Origin] = field(factory=dict)
+
+    @cached_property
+    def recorded(self) -> Mapping[str, ParameterValue]:
+        """What a record says of them."""
+        return {
+            name: ParameterValue(value=unstructure(value), origin=self.origins[name])
+            for name, value in self.values_by_name.items()
+        }
 
     def __getitem__(self, name: str) -> Any:
         """Return the value in force."""
@@ -87,17 +102,26 @@ class Parameters(Mapping[str, Any]):
         return len(self.values_by_name)
 
 
-def resolve(
-    parameters: Mapping[str, Parameter], layers: Mapping[Origin, Mapping[str, Json]]
+def defaults(parameters: Mapping[str, Parameter]) -> Parameters:
+    """Return the parameters as the settings have them."""
+    values = {name: parameter.default for name, parameter in parameters.items()}
+    return Parameters(values, dict.fromkeys(parameters, "settings"))
+
+
+def overlaid(
+    below: Parameters,
+    parameters: Mapping[str, Parameter],
+    layers: Mapping[Origin, Mapping[str, Json]],
 ) -> Parameters:
-    """Lay the layers over the defaults, strongest last.
+    """Lay layers over others, the strongest last.
 
     Raises `InvalidField` for an unknown name or a value that does not fit.
     """
-    values = {name: parameter.default for name, parameter in parameters.items()}
-    origins: dict[str, Origin] = dict.fromkeys(parameters, "settings")
-    for origin in ORDER:
-        for name, value in layers.get(origin, {}).items():
+    if not any(layers.values()):
+        return below
+    values, origins = dict(below.values_by_name), dict(below.origins)
+    for origin, layer in layers.items():
+        for name, value in layer.items():
             if name not in parameters:
                 known = ", ".join(sorted(parameters)) or "none"
                 raise InvalidField(

@@ -7,8 +7,9 @@ that blocks the event loop itself, and never awaits, is beyond any limit in this
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, TypeVar
+import types
+from collections.abc import Awaitable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from coe_core.timeout import DEFAULTS
 
@@ -24,14 +25,34 @@ async def in_time(application: Application, part: str, work: Awaitable[T]) -> T:
     """Wait for a part, named for the log, no longer than `[coe] component_timeout_s`. Raises
     `TimeoutError`.
     """
+    steps = work.__await__()
+    try:
+        awaited = next(steps)
+    except StopIteration as done:  # Most parts wait for nothing: they need no timer.
+        return done.value  # type: ignore[no-any-return]
     limit_s = application.settings.coe.component_timeout_s
     try:
         async with asyncio.timeout(limit_s) as scope:
-            return await work
+            return await _rest(steps, awaited)
     except TimeoutError as error:
         if scope.expired():
             raise TimeoutError(f"{part} took longer than {limit_s:g} s") from error
         raise
+
+
+@types.coroutine
+def _rest(steps: Generator[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+    """Go on with work that has taken its first step."""
+    try:
+        while True:
+            try:
+                yield awaited
+            except BaseException as error:
+                awaited = steps.throw(error)
+            else:
+                awaited = next(steps)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
 
 
 def left_s(turn: Turn, clock: Clock) -> float:

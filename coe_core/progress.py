@@ -11,11 +11,11 @@ from coe_core.admission import Admission
 from coe_core.answer import AnswerBuilder
 from coe_core.caller import ModelCaller
 from coe_core.citation import used
-from coe_core.codec import canonical, unstructure
+from coe_core.codec import canonical
 from coe_core.error import CoeError
 from coe_core.event import AttemptEnded, Event
 from coe_core.message import Json, Message
-from coe_core.record import Interaction, ParameterValue, conversation_digest
+from coe_core.record import Interaction, conversation_digest
 from coe_core.service import Clock
 from coe_core.turn import GuardVerdict, Outcome, Passage, Route, ToolRun, Turn
 
@@ -53,7 +53,7 @@ class Progress:
     def of(cls, admission: Admission, clock: Clock, caller: ModelCaller) -> Progress:
         """Begin."""
         asked = admission.turn.request
-        fields = unstructure(asked)
+        fields = asked.fields
         digest = hashlib.sha256(canonical(fields)).hexdigest()
         elsewhere = ("model", "messages") if asked.stream else ("model", "messages", "stream")
         options = {name: value for name, value in fields.items() if name not in elsewhere}
@@ -115,10 +115,7 @@ class Progress:
             options=self.options,
             headers={n: v for n, v in turn.headers.items() if n.startswith(OWN_HEADERS)},
             route=self.route,
-            params={
-                name: ParameterValue(value=unstructure(value), origin=turn.params.origins[name])
-                for name, value in turn.params.items()
-            },
+            params=turn.params.recorded,
             passages=self.passages,
             passages_used=used(self.passages, [message.text for message in answer]),
             prompts=dict(self.prompts),

@@ -18,16 +18,8 @@ from coe_core.codec import canonical
 from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Attempt, Intent
 from coe_core.message import Json, Message
-from coe_core.parameter import Origin
+from coe_core.parameter import ParameterValue
 from coe_core.turn import GuardVerdict, Outcome, Passage, Route, ToolRun
-
-
-@frozen(kw_only=True)
-class ParameterValue:
-    """The value of a parameter that was in force, and where it came from."""
-
-    value: Json
-    origin: Origin
 
 
 @frozen(kw_only=True)

@@ -7,10 +7,12 @@ The classes hold the fields that CoE itself reads; everything else a client send
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 from attrs import field, frozen
 from attrs.validators import ge, in_, le, min_len, optional
 
+from coe_core.codec import unstructure
 from coe_core.message import Json, Message
 
 
@@ -67,6 +69,12 @@ class ChatRequest:
     user: str | None = None
     metadata: Mapping[str, Json] | None = None
     extra: Mapping[str, Json] = field(factory=dict)
+
+    @cached_property
+    def fields(self) -> Mapping[str, Json]:
+        """The request as the client sent it, as JSON values."""
+        fields: dict[str, Json] = unstructure(self)
+        return fields
 
     @property
     def text(self) -> str:

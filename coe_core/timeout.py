@@ -37,11 +37,12 @@ class Timeouts:
         """Return what is in force for a turn: what was set for it or its group, else what the
         settings say of the model, else what they say of all, in parameters of the same names.
         """
+        values = params.values_by_name
         chosen = {
-            name: params[name]
+            name: values[name]
             for name in NAMES
-            if name in params
-            and params[name] != getattr(self, name)
+            if name in values
+            and values[name] != getattr(self, name)
             and (name not in self.given or params.origins[name] != "settings")
         }
         return evolve(self, **chosen) if chosen else self

@@ -14,11 +14,11 @@ from coe_core.identity import AttemptId
 from coe_core.ledger import Attempt, Intent
 from coe_core.message import Message
 from coe_core.model import Price, Usage
+from coe_core.parameter import ParameterValue
 from coe_core.record import (
     Feedback,
     Interaction,
     JobRun,
-    ParameterValue,
     Pointer,
     Provenance,
     Record,

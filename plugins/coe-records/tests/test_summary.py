@@ -30,7 +30,8 @@ from coe_core.engine import run
 from coe_core.hookspec import hookimpl
 from coe_core.identity import SessionId, TurnId
 from coe_core.message import Message, assistant, user
-from coe_core.record import Interaction, ParameterValue
+from coe_core.parameter import ParameterValue
+from coe_core.record import Interaction
 from coe_core.request import ChatRequest
 from coe_core.service import Journal, SessionStore
 from coe_core.settings import CoeTable

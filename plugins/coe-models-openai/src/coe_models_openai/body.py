@@ -19,9 +19,7 @@ def chat_body(model: Model, request: ChatRequest, *, report_usage: bool) -> dict
     `report_usage` asks for the usage at the end of a stream, so that the cost is known whether or
     not the client cares.
     """
-    body: dict[str, Any] = unstructure(request)
-    for name in OWN_FIELDS:
-        body.pop(name, None)
+    body: dict[str, Any] = {n: v for n, v in request.fields.items() if n not in OWN_FIELDS}
     body["model"] = model.name
     if request.stream and report_usage:
         options = unstructure(request.stream_options) if request.stream_options else {}

@@ -58,6 +58,8 @@ class ChatBody(ChatRequest):
 
     def request(self) -> ChatRequest:
         """Return what concerns the model."""
+        if self.coe is None:
+            return self
         return ChatRequest(**{name: getattr(self, name) for name in _REQUEST_FIELDS})
 
     def params(self) -> Mapping[str, Json]:
