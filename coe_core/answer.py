@@ -52,18 +52,23 @@ class Choice:
         for piece in chunk.tool_calls:
             self.calls.setdefault(piece.index, PartialCall()).add(piece)
         self.finish_reason = chunk.finish_reason or self.finish_reason
-        _merge(self.delta_extra, chunk.delta_extra)
-        _merge(self.choice_extra, chunk.choice_extra)
+        if chunk.delta_extra:
+            _merge(self.delta_extra, chunk.delta_extra)
+        if chunk.choice_extra:
+            _merge(self.choice_extra, chunk.choice_extra)
 
     @property
     def text(self) -> str:
         """The text so far."""
         return "".join(self.texts)
 
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """Return its calls, as they are now."""
+        return tuple(self.calls[index].call() for index in sorted(self.calls))
+
     def message(self) -> Message:
         """Return it as a message; without text the content is null beside calls, else empty."""
-        calls = tuple(self.calls[index].call() for index in sorted(self.calls))
-        text = self.text
+        text, calls = self.text, self.tool_calls()
         return Message(
             role="assistant",
             content=text if text or not calls else None,
@@ -113,6 +118,10 @@ class AnswerBuilder:
         """Return one message per choice."""
         return tuple(self.choices[index].message() for index in sorted(self.choices))
 
+    def calls(self) -> list[ToolCall]:
+        """Return the calls of all choices."""
+        return [call for index in sorted(self.choices) for call in self.choices[index].tool_calls()]
+
     def finish_reasons(self) -> tuple[str, ...]:
         """Return one finish reason per choice."""
         return tuple(self.choices[i].finish_reason or "stop" for i in sorted(self.choices))
@@ -129,10 +138,11 @@ class Answer:
     extra: dict[str, Any]
 
 
-async def collect(events: AsyncIterator[Event]) -> Answer:
-    """Fold a turn's events into its answer. Raises the error of a turn that failed."""
+async def collect(events: AsyncIterator[Event], admitted: Admitted | None = None) -> Answer:
+    """Fold a turn's events into its answer; `admitted` is the first, where it was read before.
+    Raises the error of a turn that failed.
+    """
     builder = AnswerBuilder()
-    admitted: Admitted | None = None
     async for event in events:
         match event:
             case Admitted():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
@@ -116,11 +116,11 @@ class Application:
 
     def need(self, service: Callable[..., S]) -> S:
         """Return the provider of a service, named by its Protocol. Raises `MissingService`."""
-        wanted = cast("type[S]", service)
         try:
-            return cast("S", self.services[wanted])
+            provider: S = self.services[service]  # type: ignore[index]
         except KeyError:
-            raise MissingService(f"no plugin provides {wanted.__name__}") from None
+            raise MissingService(f"no plugin provides {service.__name__}") from None
+        return provider
 
     def group(self, name: str) -> GroupTable:
         """Return the settings of a group, the defaults for one that has none."""

@@ -53,9 +53,13 @@ class Attempts:
             yield AttemptStarted(id=call.id, model=self.target)
             failed: CoeError | None = None
             try:
-                async with aclosing(self._deltas(call)) as deltas:
-                    async for delta in deltas:
-                        yield delta
+                async with aclosing(call.chunks(self._request)) as chunks:
+                    async for chunk in chunks:
+                        for shown in self._take(self.view.join(chunk)):
+                            yield Delta(chunk=shown)
+                for kept in self.view.rest():
+                    for shown in self._take(kept):
+                        yield Delta(chunk=shown)
             except (UpstreamError, ContextTooLong) as error:
                 failed = error
             if call.attempt is not None:
@@ -94,14 +98,6 @@ class Attempts:
         )
         progress.tried.append(self.target)
         return call
-
-    async def _deltas(self, call: Call) -> AsyncGenerator[Delta, None]:
-        async with aclosing(call.chunks(self._request)) as chunks:
-            async for chunk in chunks:
-                for shown in self._take(self.view.join(chunk)):
-                    yield Delta(chunk=shown)
-        for shown in self._take(self.view.rest()):
-            yield Delta(chunk=shown)
 
     def _take(self, chunk: Chunk) -> Iterable[Chunk]:
         self.builder.add(chunk)

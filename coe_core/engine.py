@@ -81,6 +81,8 @@ async def run(application: Application, ask: Ask) -> Events:
                 async for event in events:
                     for news in progress.news():
                         yield news
+                    if isinstance(event, Delta):
+                        progress.sent.add(event.chunk)
                     yield event
             for news in progress.news():
                 yield news
@@ -135,15 +137,10 @@ async def _answered(progress: Progress) -> Events:
             yield event
 
 
-async def _shown(progress: Progress, events: Events) -> Events:
-    """Note what the client sees, once the guards of answers have let it pass."""
-    if any("answer" in g.steps for g in progress.turn.application.guards):
-        events = _guarded(progress, events)
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, Delta):
-                progress.sent.add(event.chunk)
-            yield event
+def _shown(progress: Progress, events: Events) -> Events:
+    """Let the client see what the guards of answers let pass."""
+    is_guarded = any("answer" in guard.steps for guard in progress.turn.application.guards)
+    return _guarded(progress, events) if is_guarded else events
 
 
 async def _route(turn: Turn) -> Route:
@@ -202,18 +199,17 @@ async def _answer(progress: Progress, route: Route) -> Events:
     for rounds_left in range(turn.application.settings.coe.tool_rounds, -1, -1):
         offered = tools if rounds_left else {}
         builder = AnswerBuilder()
-        request = evolve(
-            turn.request,
-            messages=messages,
-            tools=(*turn.request.tools, *prompt.definitions(turn, offered)),
-        )
+        definitions = prompt.definitions(turn, offered)
+        request = turn.request
+        if definitions or messages != request.messages:
+            request = evolve(request, messages=messages, tools=(*request.tools, *definitions))
         target = progress.answered_by or route.target
         view = ClientView(tools, resilience.held(turn))
         work = Attempts(progress, target, request, builder, view)
         async with aclosing(work.run()) as events:
             async for event in events:
                 yield event
-        calls = [call for said in builder.messages() for call in said.tool_calls]
+        calls = builder.calls()
         ours = [call for call in calls if call.function.name in offered]
         if not ours:
             return

@@ -25,12 +25,16 @@ async def in_time(application: Application, part: str, work: Awaitable[T]) -> T:
     """Wait for a part, named for the log, no longer than `[coe] component_timeout_s`. Raises
     `TimeoutError`.
     """
+    return await within(application.settings.coe.component_timeout_s, part, work)
+
+
+async def within(limit_s: float, part: str, work: Awaitable[T]) -> T:
+    """Wait for work no longer than so many seconds. Raises `TimeoutError`."""
     steps = work.__await__()
     try:
         awaited = next(steps)
     except StopIteration as done:  # Most parts wait for nothing: they need no timer.
         return done.value  # type: ignore[no-any-return]
-    limit_s = application.settings.coe.component_timeout_s
     try:
         async with asyncio.timeout(limit_s) as scope:
             return await _rest(steps, awaited)

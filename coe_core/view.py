@@ -51,9 +51,9 @@ class ClientView:
             return chunk
         return evolve(chunk, content=self._seam.add(chunk.content))
 
-    def rest(self) -> Chunk:
+    def rest(self) -> Iterable[Chunk]:
         """Return what the seam has kept."""
-        return Chunk(content=self._seam.rest() if self._seam is not None else "")
+        return () if self._seam is None else (Chunk(content=self._seam.rest()),)
 
     def show(self, chunk: Chunk) -> Iterable[Chunk]:
         """Return what the client sees now."""

@@ -119,15 +119,18 @@ class Breakers:
 
     def admits(self, alias: str) -> bool:
         """Whether a call may go to the target."""
-        return self[alias].admits(self.clock.now())
+        breaker = self._by_alias.get(alias)
+        return breaker is None or breaker.admits(self.clock.now())
 
     def enter(self, alias: str) -> None:
         """Let a call go to the target."""
-        self._put(alias, self[alias].entered(self.clock.now(), self.rules))
+        if (breaker := self._by_alias.get(alias)) is not None:
+            self._put(alias, breaker.entered(self.clock.now(), self.rules))
 
     def note(self, alias: str, error: CoeError | None) -> None:
         """Take in how a call to the target ended. What was wrong with the request tells nothing."""
-        if isinstance(error, UpstreamRejected | ContextTooLong):
+        is_at_rest = error is None and alias not in self._by_alias
+        if is_at_rest or isinstance(error, UpstreamRejected | ContextTooLong):
             return
         before, now = self[alias], self.clock.now()
         after = (

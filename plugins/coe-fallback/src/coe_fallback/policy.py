@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 from attrs import define, field
 
@@ -71,9 +72,7 @@ class FallbackPolicy:
         """Leave out a target whose breaker is open, as long as another can be called: where none
         can, there is nothing to lose.
         """
-        local = self._local(turn)
-        others = (*fallbacks, *([local] if local else []))
-        for target in (model, *others):
+        for target in chain([model], fallbacks, self._local(turn)):
             if self.breakers.admits(target):
                 self.breakers.enter(target)
                 return target
@@ -100,8 +99,7 @@ class FallbackPolicy:
             if failure.started:
                 return self._go_on(turn, failure, failure.model)
             return Retry(after_s=wait_s)
-        local = self._local(turn)
-        rest = [local] if local and local not in failed else []
+        rest = (alias for alias in self._local(turn) if alias not in failed)
         for target in (*rest, *failure.fallbacks):
             return self._go_on(turn, failure, target)
         return GiveUp()
@@ -136,9 +134,10 @@ class FallbackPolicy:
         chosen: Policy = turn.params.get("fallback_policy", self.settings.fallback_policy)
         return chosen
 
-    def _local(self, turn: Turn) -> str | None:
+    def _local(self, turn: Turn) -> Iterator[str]:
         alias = self.settings.local
-        return alias if alias in turn.application.allowed_models(turn.principal) else None
+        if alias is not None and alias in turn.application.allowed_models(turn.principal):
+            yield alias
 
     def _pause_s(self, failures: int) -> float:
         """Wait twice as long each time, by chance somewhat less: full jitter, as M. Brooker

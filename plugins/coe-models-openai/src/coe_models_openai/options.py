@@ -48,8 +48,14 @@ class Options:
 
     def url(self, path: str) -> str:
         """Return the address of one of the API's paths."""
+        head, tail = self._ends
+        return f"{head}/{path}{tail}"
+
+    @cached_property
+    def _ends(self) -> tuple[str, str]:
         parts = urlsplit(self.base_url)
-        return parts._replace(path=f"{parts.path.rstrip('/')}/{path}").geturl()
+        head = parts._replace(path=parts.path.rstrip("/"), query="", fragment="")
+        return head.geturl(), parts._replace(scheme="", netloc="", path="").geturl()
 
     def open_headers(self) -> dict[str, str]:
         """Make the headers that are no secret."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import define, evolve, field
+from attrs import define, field
 from loguru import logger
 
 from coe_core.deadline import Deadline
@@ -107,7 +107,6 @@ class OpenAIProvider:
         from coe_models_openai.exchange import Exchange, open_session
 
         options: Options = model.options
-        target = Target(model.alias, options.host)
         try:
             secrets = options.reveal_secrets()
         except SettingsError as error:
@@ -122,7 +121,7 @@ class OpenAIProvider:
             session=self._session,
             options=options,
             timeouts=model.timeouts,
-            target=evolve(target, secrets=tuple(secrets.values())),
+            target=Target(model.alias, options.host, tuple(secrets.values())),
             headers=headers,
             deadline=deadline,
             started_s=asyncio.get_running_loop().time(),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -79,8 +80,10 @@ class ToolCalls:
         return call
 
 
-def unknown(value: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+def unknown(value: Mapping[str, Any], known: AbstractSet[str]) -> dict[str, Any]:
     """Return the fields that are not known."""
+    if value.keys() <= known:
+        return {}
     return {name: value[name] for name in value if name not in known}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 GUESS = 0.8
 """How likely a model is taken to succeed of which nothing is recorded."""
@@ -47,12 +47,12 @@ class Tally:
 
     def add(self, group: str, name: str, model: str, *, good: bool, weight: float = 1.0) -> None:
         """Count an outcome; with `weight` -1 take one back."""
+        more_good, more_bad = (weight, 0.0) if good else (0.0, weight)
         for key in _circles(group, name, model):
             count = self._counts.get(key, NONE)
-            if good:
-                self._counts[key] = evolve(count, good=max(0.0, count.good + weight))
-            else:
-                self._counts[key] = evolve(count, bad=max(0.0, count.bad + weight))
+            self._counts[key] = Count(
+                good=max(0.0, count.good + more_good), bad=max(0.0, count.bad + more_bad)
+            )
 
     def expect(self, group: str, name: str, model: str) -> Expectation:
         """Expect: each circle's own share, drawn to that of the wider one as if that were

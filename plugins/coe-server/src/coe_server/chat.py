@@ -127,13 +127,7 @@ async def answered(
 
 async def _whole(admitted: Admitted, events: Events) -> bytes:
     async with aclosing(events):
-        return dumps(completion_body(await collect(_resumed(admitted, events))))
-
-
-async def _resumed(first: Event, events: Events) -> AsyncIterator[Event]:
-    yield first
-    async for following in events:
-        yield following
+        return dumps(completion_body(await collect(events, admitted)))
 
 
 class Frames:

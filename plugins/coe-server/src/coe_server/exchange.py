@@ -20,6 +20,7 @@ from coe_core.application import Application
 from coe_core.error import BodyTooLarge, CoeError, InvalidRequest, SlowRequest
 from coe_core.http import HttpRequest, HttpResponse, HttpRoute
 from coe_core.identity import chance
+from coe_core.patience import within
 from coe_server.admission import CREDENTIAL_HEADERS, admit
 from coe_server.wire import COMMENT, SSE, error_body, error_response, event
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 LINGER_S = 2.0
 """How long a refused body is still read: closing at once would take the answer away with it."""
+UNSEEN_S = 0.05
+"""So long nobody looks whether the client is still there: most answers are over by then."""
 SERVER_FAULT = 500
 
 
@@ -60,6 +63,7 @@ class Exchange:
     _started: bool = field(default=False, init=False)
     _ended: bool = field(default=False, init=False)
     _left: bool = field(default=False, init=False)
+    _look_out: asyncio.TimerHandle | None = field(default=None, init=False)
     _watcher: asyncio.Task[None] | None = field(default=None, init=False)
     _writing: bool = field(default=False, init=False)
     _wrote_at_s: float = field(default=0.0, init=False)
@@ -101,7 +105,7 @@ class Exchange:
             # Before the body is read: what waits at the gate takes no memory.
             async with self.gateway.passing(match.route, principal.group):
                 request = await self._request(application, principal, match.params, headers)
-                self._watcher = asyncio.create_task(self._watch())
+                self._look_out = asyncio.get_running_loop().call_later(UNSEEN_S, self._begin_watch)
                 await self._respond(await match.route.handler(request))
 
     async def _principal(
@@ -140,8 +144,7 @@ class Exchange:
             raise _too_large(limit)
         timeout_s = self.gateway.settings.body_timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self._read(limit)
+            return await within(timeout_s, "the body", self._read(limit))
         except TimeoutError:
             raise SlowRequest(f"the body was not there within {timeout_s:g} seconds") from None
 
@@ -160,6 +163,9 @@ class Exchange:
             pieces.append(body)
             self._unread = message.get("more_body", False)
         return body if len(pieces) == 1 else b"".join(pieces)
+
+    def _begin_watch(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         """Cancel the work as soon as the client leaves."""
@@ -298,6 +304,8 @@ class Exchange:
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._look_out is not None:
+            self._look_out.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
 
