@@ -19,6 +19,7 @@ import msgspec
 from cattrs import Converter, transform_error
 from cattrs.cols import mapping_structure_factory
 from cattrs.errors import IterableValidationError, IterableValidationNote
+from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 T = TypeVar("T")
@@ -33,6 +34,10 @@ _KIND_NAMES: Mapping[type, str] = {
     dict: "an object",
     NoneType: "null",
 }
+
+
+_JSON = (Any, Mapping[str, Any])
+"""Types of which a value is JSON already."""
 
 
 def _expected(kinds: collections.abc.Iterable[type], value: object) -> TypeError:
@@ -227,10 +232,10 @@ def _structure_class(cls: type, converter: Converter) -> Hook:
 
 def _checked(attribute: attrs.Attribute[Any], converter: Converter) -> Hook:
     """Validate a field while its path is known: an error of the class's own names no path."""
-    validate = attribute.validator
+    validate, hook = attribute.validator, converter.get_structure_hook(attribute.type)
 
     def structure(value: Any, kind: Any) -> Any:
-        structured = converter.structure(value, kind)
+        structured = hook(value, kind)
         if validate is not None:
             validate(None, attribute, structured)
         return structured
@@ -239,15 +244,17 @@ def _checked(attribute: attrs.Attribute[Any], converter: Converter) -> Hook:
 
 
 def _unstructure_class(cls: type, converter: Converter) -> Callable[[Any], Any]:
-    omissions: dict[str, Any] = {
-        attribute.name: override(omit_if_default=True)
-        for attribute in attrs.fields(cls)
-        if _is_nothing(attribute.default)
+    ways: dict[str, Any] = {
+        attribute.name: override(
+            omit_if_default=_is_nothing(attribute.default),
+            unstruct_hook=identity if attribute.type in _JSON else None,
+        )
+        for attribute in attrs.fields(attrs.resolve_types(cls))
     }
-    if "extra" not in omissions:
-        return make_dict_unstructure_fn(cls, converter, **omissions)
+    if "extra" not in ways:
+        return make_dict_unstructure_fn(cls, converter, **ways)
     plain: Callable[[Any], Any] = make_dict_unstructure_fn(
-        cls, converter, **omissions | {"extra": override(omit=True)}
+        cls, converter, **ways | {"extra": override(omit=True)}
     )
 
     def unstructure(value: Any) -> Any:

@@ -25,6 +25,7 @@ from coe_models_openai.embedding import decode_vectors
 from coe_models_openai.failure import Target, from_frame
 from coe_models_openai.frame import AnswerDecoder, ErrorFrame, NotAFrame
 from coe_models_openai.options import Options
+from coe_models_openai.text import joined
 
 if TYPE_CHECKING:
     import aiohttp
@@ -132,10 +133,13 @@ async def _streamed(reply: Reply, decoder: AnswerDecoder) -> AsyncIterator[Chunk
     events, target = reply.events(), reply.exchange.target
     try:
         while (texts := await events.next(is_rest=decoder.finished)) is not None:
-            for text in texts:
-                decoded = _decoded(target, decoder.chunks, text, broken_off=events.broken_off)
-                for chunk in decoded:
-                    yield chunk
+            frames = (
+                chunk
+                for text in texts
+                for chunk in _decoded(target, decoder.chunks, text, broken_off=events.broken_off)
+            )
+            for chunk in joined(frames):
+                yield chunk
     except CoeError:
         # A whole answer stays whole, whatever befalls the connection afterwards.
         if not decoder.finished:

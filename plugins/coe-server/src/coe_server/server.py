@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import time
@@ -24,6 +25,8 @@ from coe_server.protocol import Protocol
 from coe_server.settings import Settings
 
 BACKLOG = 2048
+YOUNG_OBJECTS = 10_000
+"""So many are made before the collector looks for cycles among them: about a dozen turns."""
 GRACE_S = 5.0
 """For what was aborted to write its record."""
 
@@ -132,5 +135,9 @@ async def _serve(
                 "make one with `coe keys create`, or serve on 127.0.0.1"
             )
         await host.work()
+        # What was composed stays: it need not be looked through again and again for what does not.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS)
         server = Server(Gateway(host.lease, settings), lambda: tell(host.application))
         await server.serve(sockets=[listener])
