@@ -82,9 +82,14 @@ def run(session: nox.Session, command: str, *arguments: str | Path) -> None:
     session.run(VENV / BIN / command, *arguments)
 
 
+def described(folder: Path) -> dict[str, dict[str, object]]:
+    """Read a distribution's pyproject.toml."""
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def project(folder: Path) -> dict[str, object]:
     """Read what a distribution says of itself."""
-    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return described(folder)["project"]
 
 
 def members() -> dict[str, Path]:
@@ -253,6 +258,9 @@ def package(session: nox.Session) -> None:
         uv(session, *install, f"coe-core[testing] @ {core.as_uri()}", "--group", "dev")
         if folder != ROOT and (extras := optional(folder)):
             uv(session, *install, f"{name}[{','.join(extras)}] @ {wheel.as_uri()}")
+        if folder != ROOT and "tests" in groups(folder):
+            beside = ["--find-links", dist, "--group", f"{folder / 'pyproject.toml'}:tests"]
+            uv(session, *install, *beside)
         suite = ROOT / "tests" / "core" if folder == ROOT else folder / "tests"
         session.run(clean / BIN / "pytest", suite, *session.posargs)
     run(session, "pytest", "-m", "network", *session.posargs)
@@ -261,6 +269,11 @@ def package(session: nox.Session) -> None:
 def optional(folder: Path) -> list[str]:
     """Name a member's extras, which its suite tests too."""
     return sorted(project(folder).get("optional-dependencies", {}))
+
+
+def groups(folder: Path) -> list[str]:
+    """Name a member's dependency groups: `tests` is what its suite wants beside it."""
+    return sorted(described(folder).get("dependency-groups", {}))
 
 
 @nox.session
