@@ -101,7 +101,7 @@ class EmbedderContract(ServiceContract[Embedder]):
     async def test_has_one_width(self, embedder: Embedder, some: list[str]) -> None:
         """Queries and passages have vectors of the same width: one is sought among the other."""
         turn = self.turn()
-        query = await embedder.embed(some, purpose="query", parent=turn, model=None)
+        query = await embedder.embed(some, purpose="query", parent=turn)
         passage = await embedder.embed(some, purpose="passage", parent=turn)
         assert query.dimensions == passage.dimensions, (
             f"a query has {query.dimensions} numbers, a passage {passage.dimensions}"
