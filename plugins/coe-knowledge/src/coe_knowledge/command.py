@@ -240,6 +240,8 @@ def show(desk: Desk, *, item_id: str, group: str, layer: str | None, as_json: bo
         echo_json({"item": item, "passages": passages})
         return
     click.echo(table(("ID", "KIND", "STATE", "TITLE", "SOURCE"), [_row(item)]))
+    if isinstance(item, Card):
+        click.echo(f"\nused {item.used} times, helped {item.helped}, hurt {item.hurt}")
     for passage in passages:
         click.echo(f"\n{passage.id}  {_where(passage.place)}\n{passage.text}")
 

@@ -9,9 +9,10 @@ from attrs import frozen
 
 from coe_core.cli import lazy_command
 from coe_core.compose import Context
+from coe_core.contract import Job
 from coe_core.hookspec import hookimpl
 from coe_core.http import HttpRoute
-from coe_core.service import Clock, Database, Journal, KnowledgeStore, Service
+from coe_core.service import Clock, Database, Journal, KnowledgeStore, RecordReader, Service
 from coe_knowledge.settings import Settings
 
 
@@ -25,6 +26,12 @@ class KnowledgePlugin:
         from coe_knowledge.store import SqlKnowledgeStore
 
         return [Service(contract=KnowledgeStore, provider=SqlKnowledgeStore(ctx.need(Database)))]
+
+    @hookimpl
+    def coe_jobs(self, ctx: Context) -> Sequence[Job]:
+        from coe_knowledge.tally import CardTally
+
+        return [CardTally(ctx.need(Database), ctx.need(RecordReader))]
 
     @hookimpl
     def coe_http_routes(self, ctx: Context) -> Sequence[HttpRoute]:

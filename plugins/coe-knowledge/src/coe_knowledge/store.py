@@ -137,10 +137,11 @@ class _Writing:
 
     def remove(self, groups: set[str], item_id: str) -> bool:
         """Remove an item of those groups with its passages."""
-        items = self._table.items
+        items, uses = self._table.items, self._table.uses
         of_group = items.c.group_name.in_(groups)
         gone = self._run(self._sa.delete(items).where(items.c.id == item_id, of_group)).rowcount
         if gone:
+            self._run(self._sa.delete(uses).where(uses.c.card_id == item_id))
             self._forget([*self._known(item_id)], [])
             self._count()
         return bool(gone)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration."""
 
 # Sorted by code point on every database.
@@ -48,3 +48,24 @@ changes = sa.Table(
     sa.Column("last", sa.BigInteger, nullable=False),
 )
 """One row: which store this is, and the number of the last change."""
+
+uses = sa.Table(
+    "knowledge_uses",
+    metadata,
+    sa.Column("turn_id", String, primary_key=True),
+    sa.Column("card_id", String, primary_key=True),
+    sa.Column("group_name", String, nullable=False),
+)
+"""Which answers cite which cards."""
+
+ratings = sa.Table(
+    "knowledge_ratings",
+    metadata,
+    sa.Column("turn_id", String, primary_key=True),
+    sa.Column("group_name", String, nullable=False),
+    sa.Column("rating", sa.Integer, nullable=False),
+)
+"""What was last said of an answer."""
+
+tally = sa.Table("knowledge_tally", metadata, sa.Column("cursor", Text, primary_key=True))
+"""One row: how far the log was read for the two above."""

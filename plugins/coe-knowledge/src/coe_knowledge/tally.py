@@ -1,0 +1,174 @@
+"""The tally: how often cards were used in answers, and whether those helped.
+
+It is folded from the log: a card is used by an answer that cites it, and has helped or hurt where
+somebody rated that answer well or badly. Another rating of the same turn takes the place of the one
+before. To fold a record twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+
+from coe_core.card import Card
+from coe_core.codec import decode, encode, structure, unstructure
+from coe_core.error import Conflict
+from coe_core.message import Json
+from coe_core.record import Feedback, Interaction, Record
+from coe_core.service import EVERY_GROUP, Database, RecordReader
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+AT_ONCE = 500
+"""How many ids a statement names."""
+
+
+@frozen(kw_only=True)
+class Facts:
+    """What a stretch of the log says of cards."""
+
+    uses: Mapping[str, tuple[str, frozenset[str]]] = field(factory=dict)
+    """Turn to its group and the cards that its answer cites."""
+    ratings: Mapping[str, tuple[str, int]] = field(factory=dict)
+    """Turn to its group and the last rating."""
+
+
+@frozen
+class CardTally:
+    """A `Job`: brings the counters of cards level with the log."""
+
+    database: Database
+    reader: RecordReader
+    every: timedelta = timedelta(seconds=30)
+    name: str = "card-tally"
+
+    async def run(self) -> Json:
+        """Fold what was recorded since the last round."""
+        cursor = await self.database.read(None, _cursor)
+        changed = 0
+        try:
+            async for stretch in self.reader.follow(cursor):
+                fold = partial(_fold, facts=facts(stretch.records), cursor=stretch.cursor)
+                changed += await self.database.write(fold)
+        except Conflict:  # Another log than before: a backup was restored.
+            await self.database.write(partial(_move, cursor=""))
+        return {"cards": changed}
+
+
+def facts(records: Iterable[Record]) -> Facts:
+    """Read what records say of cards."""
+    uses: dict[str, tuple[str, frozenset[str]]] = {}
+    ratings: dict[str, tuple[str, int]] = {}
+    for record in records:
+        match record:
+            case Interaction(id=id_, group=group, passages=shown, passages_used=used):
+                cards = frozenset(p.id for p in shown if p.kind == "card" and p.id in used)
+                if cards:
+                    uses[id_] = group, cards
+            case Feedback(turn_id=id_, group=group, rating=int(rating)):
+                ratings[id_] = group, rating
+            case _:
+                pass
+    return Facts(uses=uses, ratings=ratings)
+
+
+def _cursor(connection: Connection) -> str:
+    import sqlalchemy as sa
+
+    from coe_knowledge.table import tally
+
+    return str(connection.execute(sa.select(tally.c.cursor)).scalar_one())
+
+
+def _move(connection: Connection, cursor: str) -> None:
+    import sqlalchemy as sa
+
+    from coe_knowledge.table import tally
+
+    connection.execute(sa.update(tally).values(cursor=cursor))
+
+
+def _fold(connection: Connection, facts: Facts, cursor: str) -> int:
+    """Write down the facts, count anew what they concern, and return how many cards that were."""
+    from coe_knowledge.table import ratings, uses
+
+    used = [
+        {"turn_id": turn, "card_id": card, "group_name": group}
+        for turn, (group, cards) in facts.uses.items()
+        for card in sorted(cards)
+    ]
+    rated = [
+        {"turn_id": turn, "group_name": group, "rating": rating}
+        for turn, (group, rating) in facts.ratings.items()
+    ]
+    _replace(connection, uses, used)
+    _replace(connection, ratings, rated)
+    touched = {row["card_id"] for row in used} | _cards_of(connection, [*facts.ratings])
+    changed = sum(_count(connection, card) for card in sorted(touched))
+    _move(connection, cursor)
+    return changed
+
+
+def _replace(connection: Connection, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows of some turns in the place of what was there of these turns."""
+    import sqlalchemy as sa
+
+    for turns in _some(dict.fromkeys(row["turn_id"] for row in rows)):
+        connection.execute(sa.delete(table).where(table.c.turn_id.in_(turns)))
+    if rows:
+        connection.execute(sa.insert(table), rows)
+
+
+def _cards_of(connection: Connection, turns: Sequence[str]) -> set[str]:
+    import sqlalchemy as sa
+
+    from coe_knowledge.table import uses
+
+    found: set[str] = set()
+    for some in _some(turns):
+        query = sa.select(uses.c.card_id).where(uses.c.turn_id.in_(some))
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def _count(connection: Connection, card_id: str) -> bool:
+    """Count a card's uses by those who see it; tell whether there is such a card."""
+    import sqlalchemy as sa
+
+    from coe_knowledge.table import items, ratings, uses
+
+    row = connection.execute(
+        sa.select(items.c.group_name, items.c.body).where(items.c.id == card_id)
+    ).one_or_none()
+    if row is None:
+        return False
+    same_turn = (ratings.c.turn_id == uses.c.turn_id) & (ratings.c.group_name == uses.c.group_name)
+    query = (
+        sa.select(
+            sa.func.count(),
+            sa.func.count(ratings.c.rating),
+            sa.func.coalesce(sa.func.sum(sa.case((ratings.c.rating > 0, 1), else_=0)), 0),
+            sa.func.coalesce(sa.func.sum(sa.case((ratings.c.rating < 0, 1), else_=0)), 0),
+        )
+        .select_from(uses.outerjoin(ratings, same_turn))
+        .where(uses.c.card_id == card_id)
+    )
+    if row.group_name != EVERY_GROUP:
+        query = query.where(uses.c.group_name == row.group_name)
+    used, rated, helped, hurt = connection.execute(query).one()
+    card: Card = structure(decode(row.body), Card)
+    card = evolve(card, used=used, feedback_count=rated, helped=int(helped), hurt=int(hurt))
+    body = encode(unstructure(card)).decode()
+    connection.execute(sa.update(items).where(items.c.id == card_id).values(body=body))
+    return True
+
+
+def _some(ids: Iterable[str]) -> Iterator[Sequence[str]]:
+    every = list(ids)
+    for at in range(0, len(every), AT_ONCE):
+        yield every[at : at + AT_ONCE]

@@ -1,0 +1,140 @@
+"""Cards are counted: used where answers cite them, helped or hurt where these were rated."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from coe_knowledge.tally import CardTally
+
+from coe_core import Application, Card, Database, Journal, KnowledgeStore
+from coe_core.identity import SessionId, TurnId, uuid7
+from coe_core.record import Feedback, Interaction
+from coe_core.service import RecordReader
+from coe_core.testing import JobContract
+from coe_core.turn import GLOBAL, Outcome, Passage
+
+from .conftest import Open
+
+AT = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+def tally_of(application: Application) -> CardTally:
+    return CardTally(application.need(Database), application.need(RecordReader))
+
+
+class TestCardTally(JobContract):
+    examples = 3
+
+    @pytest.fixture(autouse=True)
+    def folder(self, opened: Open) -> None:
+        self.opened = opened
+
+    async def make(self) -> AsyncIterator[CardTally]:
+        async with self.opened() as application:
+            await put(application, "card-1", GLOBAL)
+            await rate(application, await answer(application, "law", "card-1"), "law", 1)
+            yield tally_of(application)
+
+
+async def put(application: Application, id_: str, layer: str) -> None:
+    card = Card(id=id_, layer=layer, kind="fact", text="It is so.", state="active")
+    await application.need(KnowledgeStore).put_card(card)
+
+
+async def answer(
+    application: Application, group: str, *shown: str, cites: int = 100, kind: str = "card"
+) -> TurnId:
+    """Record a turn that was shown some passages and cites the first of them."""
+    turn = TurnId(uuid7())
+    passages = [
+        Passage(id=id_, text="It is so.", layer=GLOBAL, source="a card", item=id_, kind=kind)
+        for id_ in shown
+    ]
+    interaction = Interaction(
+        id=turn,
+        root_id=turn,
+        group=group,
+        session=SessionId("s"),
+        started_at=AT,
+        ended_at=AT,
+        requested_model="auto",
+        request_sha256="0" * 64,
+        new_messages=(),
+        passages=tuple(passages),
+        passages_used=shown[:cites],
+        outcome=Outcome(status="success"),
+    )
+    await application.need(Journal).append(interaction)
+    return turn
+
+
+async def rate(application: Application, turn: TurnId, group: str, rating: int | None) -> None:
+    said = Feedback(
+        id=uuid7(), turn_id=turn, group=group, rating=rating, text="x", actor="kim", at=AT
+    )
+    await application.need(Journal).append(said)
+
+
+async def counted(application: Application, id_: str) -> tuple[int, int, int, int]:
+    """Count, and return used, rated, helped and hurt."""
+    await tally_of(application).run()
+    card = await application.need(KnowledgeStore).item([GLOBAL, "group:law"], id_)
+    assert isinstance(card, Card)
+    return card.used, card.feedback_count, card.helped, card.hurt
+
+
+async def test_a_card_is_used_where_it_is_cited(application: Application) -> None:
+    for id_ in ("card-1", "card-2"):
+        await put(application, id_, GLOBAL)
+    await answer(application, "law", "card-1", "card-2", cites=1)
+    await answer(application, "sales", "card-1")
+    assert await counted(application, "card-1") == (2, 0, 0, 0)
+    assert await counted(application, "card-2") == (0, 0, 0, 0)
+
+
+async def test_the_last_rating_of_an_answer_counts(application: Application) -> None:
+    await put(application, "card-1", GLOBAL)
+    first, second = [await answer(application, "law", "card-1") for _ in range(2)]
+    await rate(application, first, "law", 1)
+    await rate(application, second, "law", -1)
+    assert await counted(application, "card-1") == (2, 2, 1, 1)
+    await rate(application, second, "law", 1)
+    await rate(application, first, "law", 0)
+    await rate(application, first, "law", None)  # Says something, and rates nothing.
+    assert await counted(application, "card-1") == (2, 2, 1, 0)
+
+
+async def test_the_log_read_again_changes_nothing(application: Application) -> None:
+    import sqlalchemy as sa
+    from coe_knowledge.table import tally
+
+    await put(application, "card-1", GLOBAL)
+    await rate(application, await answer(application, "law", "card-1"), "law", 1)
+    assert await counted(application, "card-1") == (1, 1, 1, 0)
+    await application.need(Database).write(lambda c: c.execute(sa.update(tally).values(cursor="")))
+    assert await counted(application, "card-1") == (1, 1, 1, 0)
+
+
+async def test_a_group_counts_its_own_cards_alone(application: Application) -> None:
+    await put(application, "card-1", "group:law")
+    stranger = await answer(application, "sales", "card-1")
+    await rate(application, stranger, "sales", 1)
+    own = await answer(application, "law", "card-1")
+    await rate(application, own, "sales", -1)  # Of another group's turn: of nothing.
+    assert await counted(application, "card-1") == (1, 0, 0, 0)
+
+
+async def test_what_is_no_card_and_what_is_gone_is_passed_over(application: Application) -> None:
+    await answer(application, "law", "card-1", kind="document")
+    await put(application, "card-1", GLOBAL)
+    await answer(application, "law", "gone")
+    assert await counted(application, "card-1") == (0, 0, 0, 0)
+
+
+async def test_counting_is_no_change_to_who_follows(application: Application) -> None:
+    store = application.need(KnowledgeStore)
+    await put(application, "card-1", GLOBAL)
+    cursor = [changes.cursor async for changes in store.follow()][-1]
+    await answer(application, "law", "card-1")
+    assert await counted(application, "card-1") == (1, 0, 0, 0)
+    assert [changes async for changes in store.follow(cursor)] == []
