@@ -22,7 +22,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-from contender import CONTENDERS, HERE, ROOT, Contender, Served, free_port, lacking
+from contender import (
+    CONTENDERS,
+    HERE,
+    ROOT,
+    Contender,
+    Served,
+    decided_by_meaning,
+    free_port,
+    lacking,
+)
 from load import Load, Result
 from process import cpu_s, descriptors, memory_mb
 from report import Figures, Latency, Machine, Report, Soak, write
@@ -32,6 +41,8 @@ CONCURRENCIES = (1, 16, 64)
 STREAM_COUNTS = (25, 50, 100, 150, 200, 250, 300, 400, 500)
 STREAM_TRIES = 2
 LEAVE_EVERY = 20
+AUTO = "auto"
+"""The model name that leaves it to CoE where a request goes."""
 WARM_UP_S = 2.0
 
 
@@ -42,7 +53,7 @@ def ask(served: Served, contender: Contender, model: str, **how: float) -> Resul
         path=contender.path,
         headers=served.headers,
         model=model,
-        stream=model != PLAIN,
+        stream=model not in (PLAIN, AUTO),
         **how,  # type: ignore[arg-type]
     )
     command = [sys.executable, HERE / "load.py", msgspec.json.encode(load)]
@@ -103,16 +114,18 @@ def measure(contenders: list[Contender], options: argparse.Namespace) -> Report:
         running: list[tuple[Contender, Served, Figures]] = []
         for contender in contenders:
             say(f"starting {contender.name}")
-            folder = root / contender.name.replace(" ", "-")
+            folder = _folder(root, contender)
             folder.mkdir()
             served = stack.enter_context(contender.running(folder, upstream_port))
             figures = report.figures[contender.name]
             figures.ready_s, figures.rest_mb = served.ready_s, memory_mb(served.pid)
             figures.installed_mb = contender.size() / 1e6
             running.append((contender, served, figures))
-        for contender, served, _ in running:
+        for contender, served, figures in running:
             for model in (PLAIN, FRAMES):
                 ask(served, contender, model, concurrency=16, seconds=WARM_UP_S)
+            if contender.routes:
+                _warm_up_routes(served, contender, root, figures)
         for number in range(options.rounds):
             say(f"round {number + 1} of {options.rounds}")
             for contender, served, figures in running:
@@ -124,12 +137,25 @@ def measure(contenders: list[Contender], options: argparse.Namespace) -> Report:
     return report
 
 
+def _folder(root: Path, contender: Contender) -> Path:
+    return root / contender.name.replace(" ", "-")
+
+
+def _warm_up_routes(served: Served, contender: Contender, root: Path, figures: Figures) -> None:
+    ask(served, contender, AUTO, concurrency=16, seconds=2 * WARM_UP_S)
+    if not decided_by_meaning(_folder(root, contender)):
+        raise SystemExit("no request was routed by its meaning: run `coe models pull` first")
+    figures.routing_mb = memory_mb(served.pid)
+
+
 def _round(contender: Contender, served: Served, figures: Figures, seconds: float) -> None:
     plain_ms, per_second = cpu_ms(served, contender, PLAIN, seconds)
     stream_ms, _ = cpu_ms(served, contender, FRAMES, seconds)
     figures.plain_ms.append(plain_ms)
     figures.stream_ms.append(stream_ms)
     figures.per_second.append(per_second)
+    if contender.routes:
+        figures.auto_ms.append(cpu_ms(served, contender, AUTO, seconds)[0])
     for concurrency in CONCURRENCIES:
         found = ask(served, contender, PLAIN, concurrency=concurrency, seconds=seconds).latency_ms
         figures.latencies.append(Latency(concurrency=concurrency, **found))

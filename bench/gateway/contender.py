@@ -64,6 +64,8 @@ class Contender:
     size: Callable[[], float] = lambda: math.nan
     """What is installed of it, in bytes."""
     path: str = "/v1/chat/completions"
+    routes: bool = False
+    """Whether it decides by meaning where a request for `auto` goes."""
 
     @contextmanager
     def running(self, folder: Path, upstream_port: int) -> Iterator[Served]:
@@ -182,7 +184,29 @@ provider = "openai"
 base_url = "http://127.0.0.1:{port}/v1"
 api_key = "env:UPSTREAM_KEY"
 price = {{ input = 0.15, output = 0.6 }}
+
+[plugins.routing.routes.printers]
+description = "Setting up printers, and what to do when they fail"
+examples = [
+    "How do I set up the printer?", "the printer on my floor does not print",
+    "whom do I ask about the printer?", "프린터 설치는 어떻게 하나요", "프린터가 안 돼요",
+]
+model = "plain"
+
+[plugins.routing.routes.travel]
+description = "Booking trains, flights and hotels"
+examples = [
+    "book me a flight to Busan", "which hotel may I take", "I need a train ticket for Monday",
+    "부산 가는 기차표 예매해 줘", "출장 숙소는 어디로 잡나요",
+]
+model = "frames"
 """
+
+
+def decided_by_meaning(folder: Path) -> bool:
+    """Tell whether the record of a CoE that ran in a folder has turns that meaning decided."""
+    logs = folder.glob("coe-data/events/*/interactions*.jsonl")
+    return any(b'"router":"semantic"' in log.read_bytes() for log in logs)
 
 
 def _nginx(folder: Path, port: int, upstream_port: int) -> Command:
@@ -302,8 +326,11 @@ CONTENDERS = (
         name=COE_1,
         about="key, budget, fallback, ledger, durable record, KPIs",
         command=_coe(1),
+        routes=True,
     ),
-    Contender(name="coe, 2 workers", about="the same, in two processes", command=_coe(2)),
+    Contender(
+        name="coe, 2 workers", about="the same, in two processes", command=_coe(2), routes=True
+    ),
     Contender(
         name="litellm",
         about=f"{LITELLM}: key, fallback; no database, so no ledger and no record",

@@ -70,11 +70,15 @@ STALL_S = 0.15
 QUESTION = "How do I set up the printer on the third floor, and whom do I ask when it fails? " * 8
 
 
-def body_of(load: Load) -> bytes:
-    """Write the request: about a kilobyte."""
+VARIANTS = 64
+"""So many different questions are asked in turn, that nobody answers from memory."""
+
+
+def body_of(load: Load, number: int) -> bytes:
+    """Write a request: about a kilobyte."""
     messages = [
         {"role": "system", "content": "You answer briefly and to the point, as a colleague would."},
-        {"role": "user", "content": QUESTION},
+        {"role": "user", "content": f"Floor {number}. {QUESTION}"},
     ]
     body: dict[str, Any] = {"model": load.model, "messages": messages, "temperature": 0.2}
     if load.stream:
@@ -82,9 +86,9 @@ def body_of(load: Load) -> bytes:
     return json.dumps(body).encode()
 
 
-def request_of(load: Load) -> bytes:
-    """Write the request with its head."""
-    body = body_of(load)
+def request_of(load: Load, number: int) -> bytes:
+    """Write a request with its head."""
+    body = body_of(load, number)
     headers = {
         "host": f"127.0.0.1:{load.port}",
         "content-type": "application/json",
@@ -156,7 +160,7 @@ class Clients:
 
     def __init__(self, load: Load) -> None:
         self.load = load
-        self.request = request_of(load)
+        self.requests = [request_of(load, number) for number in range(VARIANTS)]
         self.asked = self.errors = self.left = self.stalled = 0
         self.gap_s = 0.0
         self.latencies_s: list[float] = []
@@ -199,8 +203,9 @@ class Clients:
             await self._once(exchange, leave=leave)
 
     async def _once(self, exchange: Exchange, *, leave: bool) -> None:
+        request = self.requests[self.asked % VARIANTS]
         try:
-            whole = await asyncio.wait_for(exchange.ask(self.request, leave=leave), GIVE_UP_S)
+            whole = await asyncio.wait_for(exchange.ask(request, leave=leave), GIVE_UP_S)
         except TimeoutError:
             whole = False
         if leave:

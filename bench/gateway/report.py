@@ -46,9 +46,13 @@ class Figures(msgspec.Struct, kw_only=True):
     about: str
     ready_s: float = math.nan
     rest_mb: float = math.nan
+    routing_mb: float = math.nan
+    """After the first requests were routed by their meaning."""
     installed_mb: float = math.nan
     plain_ms: list[float] = []
     stream_ms: list[float] = []
+    auto_ms: list[float] = []
+    """Of a request that is routed by its meaning; nothing for who cannot."""
     per_second: list[float] = []
     latencies: list[Latency] = []
     streams: int = 0
@@ -71,12 +75,14 @@ COLUMNS = (
     "server",
     "CPU ms a request",
     "CPU ms a stream of 24",
+    "CPU ms routed by meaning",
     "requests/s",
     "p50 / p95 / p99 ms, 1 at once",
     "16 at once",
     "64 at once",
     "paced streams",
     "MB at rest",
+    "MB once routing",
     "MB more after",
     "ready s",
     "installed MB",
@@ -118,14 +124,20 @@ def _row(name: str, figures: Figures) -> Sequence[str]:
         name,
         f"{min(figures.plain_ms):.2f}",
         f"{min(figures.stream_ms):.2f}",
+        f"{min(figures.auto_ms):.2f}" if figures.auto_ms else "",
         f"{max(figures.per_second):,.0f}",
         *latencies,
         str(figures.streams),
         f"{figures.rest_mb:.0f}",
+        _known(figures.routing_mb),
         grown,
         f"{figures.ready_s:.1f}",
-        "" if math.isnan(figures.installed_mb) else f"{figures.installed_mb:.0f}",
+        _known(figures.installed_mb),
     ]
+
+
+def _known(figure: float) -> str:
+    return "" if math.isnan(figure) else f"{figure:.0f}"
 
 
 BAR_PX, LEFT_PX, WIDTH_PX = 18, 150, 640
