@@ -54,6 +54,7 @@ def ask(served: Served, contender: Contender, model: str, **how: float) -> Resul
         headers=served.headers,
         model=model,
         stream=model not in (PLAIN, AUTO),
+        sentences=1 if model == AUTO else 8,
         **how,  # type: ignore[arg-type]
     )
     command = [sys.executable, HERE / "load.py", msgspec.json.encode(load)]

@@ -31,6 +31,8 @@ class Load(msgspec.Struct, kw_only=True):
     headers: dict[str, str]
     model: str
     stream: bool = False
+    sentences: int = 8
+    """How long the question is: eight make a request of about a kilobyte."""
     concurrency: int = 1
     seconds: float = 5.0
     """Time after which nothing new is asked."""
@@ -67,7 +69,7 @@ class Result(msgspec.Struct, kw_only=True):
 
 
 STALL_S = 0.15
-QUESTION = "How do I set up the printer on the third floor, and whom do I ask when it fails? " * 8
+QUESTION = "How do I set up the printer on the third floor, and whom do I ask when it fails? "
 
 
 VARIANTS = 64
@@ -75,10 +77,10 @@ VARIANTS = 64
 
 
 def body_of(load: Load, number: int) -> bytes:
-    """Write a request: about a kilobyte."""
+    """Write a request."""
     messages = [
         {"role": "system", "content": "You answer briefly and to the point, as a colleague would."},
-        {"role": "user", "content": f"Floor {number}. {QUESTION}"},
+        {"role": "user", "content": f"Floor {number}. {QUESTION * load.sentences}"},
     ]
     body: dict[str, Any] = {"model": load.model, "messages": messages, "temperature": 0.2}
     if load.stream:
