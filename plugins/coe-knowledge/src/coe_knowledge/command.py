@@ -20,9 +20,9 @@ from coe_core.card import Card, CardKind
 from coe_core.cli import Frame, echo_json, table
 from coe_core.error import CoeError, InvalidField
 from coe_core.knowledge import Item, SearchQuery
-from coe_core.service import Clock, Journal, KnowledgeStore
+from coe_core.service import Clock, Journal, KnowledgeStore, RecordReader
 from coe_core.turn import GLOBAL, Passage, Place, group_layer
-from coe_knowledge.library import Added, Library, Upload, unknown
+from coe_knowledge.library import Added, Library, Upload, evidence_of, unknown
 from coe_knowledge.reading import MEDIA_TYPES
 from coe_knowledge.seeking import index_of, search
 from coe_knowledge.settings import Settings
@@ -79,6 +79,7 @@ def knowledge_command(settings: Settings) -> click.Group:
 @layer_options
 @click.option("--card", type=click.Choice(get_args(CardKind)), help="Add a card instead of files.")
 @click.option("--text", help="The card's text.")
+@click.option("--evidence", multiple=True, metavar="TURN", help="A turn that the card is made of.")
 @click.option("--title", help="What it is called; without it, a document is as it calls itself.")
 @click.option("--again", is_flag=True, help="Read files anew that have not changed.")
 @as_json
@@ -91,6 +92,7 @@ def add(
     layer: str | None,
     card: CardKind | None,
     text: str | None,
+    evidence: tuple[str, ...],
     title: str | None,
     again: bool,
     as_json: bool,
@@ -105,7 +107,7 @@ def add(
     if (card is None) == (not paths):
         raise click.UsageError("Give paths, or --card with --text.")
     if card is not None:
-        written = asyncio.run(_add_card(desk, into, card, text or "", title or ""))
+        written = asyncio.run(_add_card(desk, into, card, text or "", title or "", group, evidence))
         if as_json:
             echo_json(written)
         else:
@@ -130,10 +132,24 @@ def add(
         raise click.exceptions.Exit(1)
 
 
-async def _add_card(desk: Desk, layer: str, kind: CardKind, text: str, title: str) -> Card:
-    async with desk.open() as (_, library):
+async def _add_card(
+    desk: Desk,
+    layer: str,
+    kind: CardKind,
+    text: str,
+    title: str,
+    group: str,
+    turns: Sequence[str],
+) -> Card:
+    async with desk.open() as (application, library):
+        evidence = await evidence_of(application.need(RecordReader), group, turns)
         return await library.add_card(
-            layer=layer, kind=kind, text=text, title=title, actor=desk.frame.actor
+            layer=layer,
+            kind=kind,
+            text=text,
+            title=title,
+            evidence=evidence,
+            actor=desk.frame.actor,
         )
 
 
@@ -260,14 +276,23 @@ def _where(place: Place) -> str:
 @click.argument("text")
 @layer_options
 @click.option("--topk", type=click.IntRange(1, 100), default=5, show_default=True, help="Of each.")
+@click.option(
+    "--turns",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="How many of the group's earlier turns.",
+)
 @as_json
 @pass_desk
 def search_(
-    desk: Desk, *, text: str, group: str, layer: str | None, topk: int, as_json: bool
+    desk: Desk, *, text: str, group: str, layer: str | None, topk: int, turns: int, as_json: bool
 ) -> None:
     """Find passages, of a group those of the global layer too."""
     layers = (layer,) if layer else (group_layer(group), GLOBAL)
-    query = SearchQuery(text=text, layers=layers, global_topk=topk, group_topk=topk)
+    query = SearchQuery(
+        text=text, layers=layers, global_topk=topk, group_topk=topk, session_topk=turns
+    )
 
     async def run() -> Sequence[Passage]:
         async with desk.open() as (application, _):

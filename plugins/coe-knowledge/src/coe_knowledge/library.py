@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from coe_core.card import Card, CardKind
 from coe_core.error import InvalidField, NotFound
-from coe_core.identity import uuid7
+from coe_core.identity import TurnId
 from coe_core.knowledge import Document, Item
 from coe_core.message import Json
-from coe_core.record import StateChange
-from coe_core.service import Clock, Journal, KnowledgeStore
+from coe_core.record import Pointer, StateChange
+from coe_core.service import Clock, Journal, KnowledgeStore, RecordReader
 from coe_knowledge.block import Unreadable
 from coe_knowledge.cut import cut
 from coe_knowledge.layer import group_of
@@ -112,9 +113,12 @@ class Library:
         text: str,
         title: str = "",
         valid_until: datetime | None = None,
+        evidence: Sequence[Pointer] = (),
         actor: str,
     ) -> Card:
-        """Add a card that somebody has written; it may be found at once."""
+        """Add a card that somebody has written; it may be found at once. One that the layer has
+        already, to the letter, is left as it is, with its counters.
+        """
         group_of(layer)
         if not text.strip():
             raise InvalidField("a card has a text", param="text")
@@ -123,16 +127,20 @@ class Library:
                 f"a card has {LONGEST_CARD} letters at most; add what is longer as a document",
                 param="text",
             )
-        card = Card(
-            id=f"card_{uuid7()}",
-            layer=layer,
-            kind=kind,
-            text=unicodedata.normalize("NFC", text),
-            title=unicodedata.normalize("NFC", title),
+        text, title = (unicodedata.normalize("NFC", said) for said in (text, title))
+        id_ = card_id(layer, kind, title, text)
+        old = await self.store.item([layer], id_)
+        if not isinstance(old, Card):
+            old = Card(id=id_, layer=layer, kind=kind, text=text, title=title)
+        card = evolve(
+            old,
+            evidence=tuple(evidence) or old.evidence,
             valid_until=valid_until,
             state="active",
-            reason=f"written by {actor}",
+            reason=old.reason or f"written by {actor}",
         )
+        if card == old:
+            return old
         await self.store.put_card(card)
         await self._record(card, {"kind": kind, "title": card.title}, actor)
         return card
@@ -174,6 +182,23 @@ def _same(old: Document, upload: Upload, sha256: str) -> bool:
 def unknown(item_id: str) -> NotFound:
     """Say that there is no such item: another group's is as unknown as none."""
     return NotFound(f"there is no document or card {item_id!r:.200}")
+
+
+def card_id(layer: str, kind: str, title: str, text: str) -> str:
+    """Return the id of a card that a layer has once."""
+    made_from = f"{layer}\0{kind}\0{title}\0{text}"
+    return f"card_{hashlib.sha256(made_from.encode()).hexdigest()[:24]}"
+
+
+async def evidence_of(reader: RecordReader, group: str, turns: Sequence[str]) -> list[Pointer]:
+    """Find where turns of a group lie in the record. Raises `NotFound` for one that it has not."""
+    found = []
+    for turn in turns:
+        pointer = await reader.pointer(group, TurnId(turn))
+        if pointer is None:
+            raise NotFound(f"there is no turn {turn!r:.200}", param="evidence")
+        found.append(pointer)
+    return found
 
 
 def document_id(layer: str, source: str) -> str:

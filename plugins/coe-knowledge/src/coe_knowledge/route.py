@@ -18,9 +18,10 @@ from coe_core.codec import structure
 from coe_core.error import Forbidden, InvalidField, NotFound
 from coe_core.http import Handler, HttpRequest, HttpResponse, HttpRoute, json_response
 from coe_core.knowledge import Item, SearchQuery
+from coe_core.service import RecordReader
 from coe_core.settings import nearest
 from coe_core.turn import GLOBAL, Passage, group_layer
-from coe_knowledge.library import Added, Library, Upload, unknown
+from coe_knowledge.library import Added, Library, Upload, evidence_of, unknown
 from coe_knowledge.seeking import search
 
 BASE = "/coe/v1/knowledge"
@@ -52,6 +53,8 @@ class CardBody:
     kind: CardKind
     text: str
     title: str = ""
+    evidence: tuple[str, ...] = ()
+    """Turns of the group, by id, from which the card was made."""
     layer: str | None = None
     """`global`, for admins; without it, the group's own."""
     valid_until: datetime | None = None
@@ -168,12 +171,17 @@ class Desk:
     async def add_card(self, request: HttpRequest) -> HttpResponse:
         """Add a card."""
         body: CardBody = await request.read(CardBody)
+        group, evidence = request.principal.group, []
+        if body.evidence:
+            reader = request.application.need(RecordReader)
+            evidence = await evidence_of(reader, group, body.evidence)
         card = await self.library.add_card(
             layer=_writable(body.layer, request.principal),
             kind=body.kind,
             text=body.text,
             title=body.title,
             valid_until=body.valid_until,
+            evidence=evidence,
             actor=_actor(request.principal),
         )
         return json_response(card, status=201)

@@ -1,0 +1,66 @@
+"""A card is in a layer once, keeps what was counted, and points to the turns it was made of."""
+
+import pytest
+from attrs import evolve
+from coe_knowledge.library import Library, evidence_of
+
+from coe_core import Application, KnowledgeStore
+from coe_core.error import NotFound
+from coe_core.service import RecordReader
+from coe_core.turn import GLOBAL
+
+from .test_tally import answer
+
+LAW = "group:law"
+
+
+async def test_the_same_card_again_changes_nothing(library: Library) -> None:
+    first = await library.add_card(layer=LAW, kind="fact", text="Open from 8.", actor="kim")
+    cursor = [changes.cursor async for changes in library.store.follow()][-1]
+    again = await library.add_card(layer=LAW, kind="fact", text="Open from 8.", actor="lee")
+    assert again == first
+    assert [changes async for changes in library.store.follow(cursor)] == []
+    others = [
+        await library.add_card(layer=layer, kind=kind, text=text, actor="kim")
+        for layer, kind, text in (
+            (GLOBAL, "fact", "Open from 8."),
+            (LAW, "answer", "Open from 8."),
+            (LAW, "fact", "Open from 9."),
+        )
+    ]
+    assert len({card.id for card in (first, *others)}) == 4
+
+
+async def test_a_card_that_is_added_again_is_active_and_keeps_its_counters(
+    library: Library,
+) -> None:
+    first = await library.add_card(layer=LAW, kind="fact", text="Open from 8.", actor="kim")
+    await library.store.put_card(evolve(first, used=3, helped=2, state="expired"))
+    again = await library.add_card(layer=LAW, kind="fact", text="Open from 8.", actor="kim")
+    assert (again.used, again.helped, again.state) == (3, 2, "active")
+    assert await library.store.item([LAW], first.id) == again
+
+
+async def test_evidence_points_into_the_record(application: Application, library: Library) -> None:
+    reader = application.need(RecordReader)
+    turn = await answer(application, "law", "psg_1", kind="document")
+    pointers = await evidence_of(reader, "law", [turn])
+    card = await library.add_card(
+        layer=LAW, kind="answer", text="From 8 to 18.", evidence=pointers, actor="kim"
+    )
+    kept = await application.need(KnowledgeStore).item([LAW], card.id)
+    assert kept == card
+    assert card.evidence == (await reader.pointer("law", turn),)
+
+
+@pytest.mark.parametrize("group", ["sales", "LAW"])
+async def test_a_turn_of_another_group_is_no_evidence(application: Application, group: str) -> None:
+    turn = await answer(application, "law", "psg_1", kind="document")
+    reader = application.need(RecordReader)
+    with pytest.raises(NotFound) as of_another:
+        await evidence_of(reader, group, [turn])
+    with pytest.raises(NotFound) as of_nobody:
+        await evidence_of(reader, group, [turn[:-1] + "x"])
+    assert str(of_another.value).replace(turn, "") == str(of_nobody.value).replace(
+        turn[:-1] + "x", ""
+    )
