@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import resource
 import sqlite3
 import sys
@@ -249,6 +250,17 @@ async def first_lines(config: Path, folder: Path) -> None:
     await host.close()
 
 
+def resident_mb() -> int:
+    """Return the memory that this process has now."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() // 2**20
+
+
+def folder_mb(folder: Path) -> int:
+    """Return what is in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 2**20
+
+
 async def main(turns: int) -> None:
     """Measure."""
     with tempfile.TemporaryDirectory() as name:
@@ -261,11 +273,13 @@ async def main(turns: int) -> None:
         fill_records(folder / "coe.db", per_day * DAYS, per_day, first_minute)
         host = await Host.start(config, data_dir=folder)
         recording = asyncio.create_task(record(host.application.need(Journal)))
+        print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         await ask_for_everything(Asking(host))
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"load after: {os.getloadavg()[0]:.1f}")
         newest = await book_of(host.application).ask(lambda store: store.newest)
         now = host.application.need(Clock).now()
-        print(f"level with the log: {newest == int(now.timestamp()) // 60}; {memory} MB at most")
+        print(f"level with the log: {newest == int(now.timestamp()) // 60}")
+        print(f"memory: {resident_mb()} MB; {folder_mb(folder)} MB on disk")
         recording.cancel()
         with suppress(asyncio.CancelledError):
             await recording
