@@ -434,6 +434,8 @@ class Alert:
     rule: str
     severity: Literal["info", "warning", "critical"]
     text: str
+    said: Mapping[str, str] = field(factory=dict)
+    """The text in other languages: `ko` to Korean."""
     playbook: str
     """The path of the page in `docs/playbooks/`."""
     at: datetime

@@ -93,9 +93,23 @@ def test_every_page_in_every_guise(
             file = f"{name}-{language}-{scheme}-{role}.png"
             page.screenshot(path=screenshots / file, full_page=True)
         page.goto(console.url)
-        page.locator("#live td a").first.click()
+        page.locator("#live td a").last.click()
         assert violations(page, axe) == []
         page.screenshot(path=screenshots / f"turn-{language}-{scheme}-{role}.png", full_page=True)
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_on_a_phone_the_page_is_as_wide_as_the_screen(
+    browser: Browser, console: Console, axe: str, screenshots: Path, language: str
+) -> None:
+    with looking(browser, language, viewport={"width": 375, "height": 800}) as page:
+        sign_in(page, console, "operator")
+        for name, path in PAGES.items():
+            page.goto(console.url + path)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            page.screenshot(path=screenshots / f"{name}-{language}-phone.png", full_page=True)
+            assert width == 375, name
+            assert violations(page, axe) == []
 
 
 def test_without_javascript_by_keyboard_an_operator_switches(

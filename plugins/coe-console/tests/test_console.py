@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from attrs import frozen
@@ -24,6 +24,7 @@ from coe_core.contract import Alert
 from coe_core.engine import run
 from coe_core.http import HttpRequest, HttpResponse, HttpRoute
 from coe_core.identity import TurnId
+from coe_core.message import Role
 from coe_core.panel import (
     Action,
     Choice,
@@ -41,6 +42,7 @@ from coe_core.service import StateStore
 from coe_core.testing import HttpRouteContract
 from coe_core.testing.contracts.plugin import PluginContract
 from coe_core.testing.scripted import ScriptedProvider
+from coe_core.turn import FailureClass
 
 HURT = "<script>alert('말')</script>"
 SETTINGS = '[routing]\ndefault = "scripted"\n[plugins.console]\nlanguage = "en"\n'
@@ -104,7 +106,17 @@ class Burning:
 
     async def evaluate(self, now: datetime) -> Sequence[Alert]:
         text = f"burning {HURT}"
-        return [Alert(key="k", rule="r", severity="critical", text=text, playbook="p.md", at=now)]
+        return [
+            Alert(
+                key="k",
+                rule="r",
+                severity="critical",
+                text=text,
+                said={"ko": "불타는 중"},
+                playbook="p.md",
+                at=now,
+            )
+        ]
 
 
 class FullPlugin:
@@ -323,6 +335,8 @@ async def test_korean_pages(application: Composed) -> None:
     assert '<html lang="ko">' in page
     assert "벽" in page
     assert "최근 턴" in page
+    assert "불타는 중" in page
+    assert "burning" not in page
 
 
 def test_every_text_has_its_korean_and_no_korean_lacks_a_text() -> None:
@@ -332,7 +346,8 @@ def test_every_text_has_its_korean_and_no_korean_lacks_a_text() -> None:
     said = {text for _, text in re.findall(r"""\bt(?:ext)?\((["'])(.+?)\1\)""", code)}
     listed = re.findall(r"for (?:column|path, name) in \((.+?)\) %", code)
     said |= {text for some in listed for text in re.findall(r'"([A-Z][^"]*)"', some)}
-    values = [*RANK, "success", "failed", "cancelled", "waiting", "ok"]
+    values = [*RANK, "success", "failed", "cancelled", "waiting", "ok", *get_args(Role)]
+    values += [name.replace("_", " ") for name in get_args(FailureClass)]
     assert said | {*values, "info", "warning", "critical"} == set(texts("ko"))
 
 

@@ -241,6 +241,7 @@ def test_the_built_in_rules_can_be_read() -> None:
     names = [rule.name for rule in load(None)]
     assert "routing-burn" in names
     assert len(names) == len(set(names))
+    assert all(rule.text_ko for rule in load(None))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The console's panel: the report's numbers, and the way from each to the turns behind it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -8,8 +9,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from attrs import evolve
 from coe_kpi.book import Book
+from coe_kpi.look import trend
 from coe_kpi.panel import KpiPanel, dollars, percent
 from coe_kpi.report import Query, report
+from coe_kpi.window import window
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coe_core.access import GroupName, Principal
 from coe_core.panel import Choice, Link, Note, PanelItem, Stat, Table
@@ -122,3 +127,18 @@ async def test_another_group_s_turns_are_shown_to_nobody(open_book: OpenBook, re
         mine = await shown(book, reader, person("viewer"), **other)
         turns = {link.turn for link in links(mine)}
     assert {turn.group for turn in reader.log if getattr(turn, "id", "") in turns} == {"research"}
+
+
+@pytest.mark.parametrize("length", ["1h", "24h", "7d", "30d"])
+@given(now=st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 1), timezones=st.just(UTC)))
+def test_a_trend_is_of_equal_parts_up_to_now_and_a_long_one_of_whole_hours(
+    length: str, now: datetime
+) -> None:
+    whole = window(length, now)
+    parts = trend(whole)
+    assert len({part.until - part.since for part in parts}) == 1
+    assert [part.since for part in parts[1:]] == [part.until for part in parts[:-1]]
+    assert parts[-1].since < whole.until <= parts[-1].until
+    assert whole.since <= parts[0].since < whole.since + 60
+    if length in ("7d", "30d"):
+        assert all(part.since % 60 == 0 for part in parts)

@@ -76,6 +76,10 @@ class Visit:
         """Show a time in the console's zone."""
         return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S")
 
+    def failure(self, name: str) -> str:
+        """Name a class of failure."""
+        return self.text(name.replace("_", " "))
+
     def say(self, text: Text | datetime) -> str:
         """Say what a panel says."""
         if isinstance(text, datetime):

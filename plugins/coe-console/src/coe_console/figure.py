@@ -21,10 +21,18 @@ def written(value: float) -> str:
 def columns_of_figures(table: Table) -> list[bool]:
     """Tell which columns hold figures alone."""
     columns = zip(*table.rows, strict=True)
-    told = [all(_is_figure(cell) for cell in column) for column in columns]
+    told = [all(map(_is_figure, column)) and any(map(_has_digit, column)) for column in columns]
     return told or [False] * len(table.columns)
 
 
 def _is_figure(cell: object) -> bool:
+    return FIGURE.fullmatch(_text(cell)) is not None
+
+
+def _has_digit(cell: object) -> bool:
+    return any(map(str.isdigit, _text(cell)))
+
+
+def _text(cell: object) -> str:
     text = cell.text if isinstance(cell, Link) else cell
-    return isinstance(text, str) and FIGURE.fullmatch(text) is not None
+    return text if isinstance(text, str) else ""

@@ -28,6 +28,7 @@ class BreakerOpen:
                 rule=self.name,
                 severity="warning",
                 text=f"the model {alias!r} has failed too often and is left alone",
+                said={"ko": f"너무 자주 실패하여 호출을 멈춘 모델: {alias}"},
                 playbook="docs/playbooks/breaker-open.md",
                 at=now,
             )
@@ -52,6 +53,7 @@ class FallbackActive:
                 rule=self.name,
                 severity="info",
                 text="an operator has switched the last resort on: it answers what fails",
+                said={"ko": "운영자가 최후 수단을 켰습니다. 실패한 턴에 그 모델이 응답합니다"},
                 playbook="docs/playbooks/fallback-active.md",
                 at=now,
             )

@@ -12,6 +12,7 @@ from coe_core.access import Principal
 from coe_kpi import word
 from coe_kpi.fact import RESULTS
 from coe_kpi.report import Query
+from coe_kpi.span import HOUR
 from coe_kpi.view import Cut
 from coe_kpi.window import Window
 from coe_kpi.word import FIGURES, LABELS
@@ -91,10 +92,14 @@ class Look:
 
 
 def trend(whole: Window) -> list[Window]:
-    """Cut a window into a number of equal parts, for a line."""
+    """Cut a window into a number of equal parts, for a line. Long ones are of whole hours, of which
+    the sums are kept; the last may not be over.
+    """
     minutes = whole.until - whole.since
     step = next(step for step in (1, 5, 60, 360, 1440) if minutes <= step * 30)
-    return [Window(since, since + step) for since in range(whole.since, whole.until, step)]
+    later = -whole.until % HOUR if step > HOUR else 0
+    starts = range(whole.since + later, whole.until + later, step)
+    return [Window(since, since + step) for since in starts]
 
 
 def _window(text: str) -> str:

@@ -75,6 +75,8 @@ class Rule:
     playbook: str = field(validator=matches_re(NAME))
     """The page in `docs/playbooks/`, without its ending."""
     text: str = field(validator=min_len(1))
+    text_ko: str = ""
+    """The same in Korean."""
     any: tuple[tuple[Condition, ...], ...] = field(validator=_some)
     """It holds while all conditions of one of these do."""
     per: str | None = None

@@ -119,11 +119,13 @@ class Board:
 
 def _alert(rule: Rule, value: str, measured: float, now: datetime) -> Alert:
     of_label = f"{rule.per} {value}: " if value else ""
+    of_value = f"{value}: " if value else ""
     return Alert(
         key=rule.key(value),
         rule=rule.name,
         severity=rule.severity,
         text=f"{of_label}{rule.text} ({measured:.4g})",
+        said={"ko": f"{of_value}{rule.text_ko} ({measured:.4g})"} if rule.text_ko else {},
         playbook=rule.page,
         at=now,
     )

@@ -6,6 +6,7 @@ transaction of what was read with it, so that every fact counts once however oft
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 from collections import defaultdict
@@ -251,14 +252,14 @@ class RollupStore:
     def _read(
         self, query: str, parts: Sequence[Window], cut: Cut, views: Sequence[View]
     ) -> Iterator[tuple[int, ...]]:
-        for span, buckets in _buckets(parts).items():
+        for span, buckets in _buckets(tuple(parts)).items():
             view = cut.view(views, span)
             fitting = self._fitting(view, cut) if cut.where else ()
             condition = (_FEW if len(fitting) <= FEW else _MANY) if cut.where else ""
             values = {
                 "view": view.number,
                 "span": span,
-                "buckets": _json(buckets),
+                "buckets": buckets,
                 "scopes": _json(fitting),
             }
             cursor = self._connection.execute(query.format(condition), values)
@@ -313,13 +314,14 @@ class RollupStore:
         self._connection.execute("COMMIT")
 
 
-def _buckets(parts: Sequence[Window]) -> dict[int, list[tuple[int, int]]]:
+@functools.lru_cache(maxsize=8)  # Of one question turns and attempts are read.
+def _buckets(parts: tuple[Window, ...]) -> Mapping[int, str]:
     """List the buckets of each span that the parts are made of, each with its part's number."""
     found: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for number, part in enumerate(parts):
         for piece in pieces(part.since, part.until):
             found[piece.span] += [(b, number) for b in range(piece.since, piece.until, piece.span)]
-    return found
+    return {span: _json(buckets) for span, buckets in found.items()}
 
 
 def _json(value: object) -> str:

@@ -110,6 +110,7 @@ class RecordsRule:
     name: str
     severity: Literal["warning", "critical"]
     playbook: str
+    text_ko: str
     _monitor: RecordsMonitor
     _say: Callable[[RecordsMonitor], str | None]
 
@@ -123,19 +124,28 @@ class RecordsRule:
                 rule=self.name,
                 severity=self.severity,
                 text=text,
+                said={"ko": self.text_ko},
                 playbook=f"docs/playbooks/{self.playbook}.md",
                 at=now,
             )
         ]
 
 
+REFUSING = "기록할 수 없어 턴을 거부하고 있습니다"
+UNREADABLE = "로그와 데이터베이스를 살펴볼 수 없습니다"
+LAGGING = "로그에 있는 것이 1분 넘게 데이터베이스에 없습니다"
+DAMAGED = "레코드가 데이터베이스에 없거나, 데이터베이스가 가리키는 곳에 없습니다"
+
+
 def rules(monitor: RecordsMonitor) -> list[RecordsRule]:
     """Return the rules over what the monitor sees."""
     return [
-        RecordsRule("records-refusing", "critical", "full-disk", monitor, _refusing),
-        RecordsRule("records-unreadable", "critical", "lost-database", monitor, _unreadable),
-        RecordsRule("records-sync-lag", "warning", "sync-lag", monitor, _lagging),
-        RecordsRule("records-damaged", "critical", "torn-log", monitor, _damaged),
+        RecordsRule("records-refusing", "critical", "full-disk", REFUSING, monitor, _refusing),
+        RecordsRule(
+            "records-unreadable", "critical", "lost-database", UNREADABLE, monitor, _unreadable
+        ),
+        RecordsRule("records-sync-lag", "warning", "sync-lag", LAGGING, monitor, _lagging),
+        RecordsRule("records-damaged", "critical", "torn-log", DAMAGED, monitor, _damaged),
     ]
 
 
