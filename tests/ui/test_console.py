@@ -128,13 +128,7 @@ def test_without_javascript_by_keyboard_an_operator_switches(
             button.focus()
             page.keyboard.press("Enter")
             changed = page.get_by_role("button", name=f"Switch {now}: fallback")
-            for _ in range(50):  # Another worker than ours may have answered.
-                page.wait_for_load_state()
-                if changed.count():
-                    break
-                page.wait_for_timeout(100)
-                page.reload()
-            expect(changed).to_be_visible()
+            expect(changed).to_be_visible(timeout=30_000)
 
 
 def test_an_operator_switches_the_last_resort_and_a_viewer_sees_it(
