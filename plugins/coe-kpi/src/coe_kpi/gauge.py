@@ -15,9 +15,9 @@ from attrs import frozen
 from coe_core.contract import Sample
 from coe_kpi.fact import minute_of
 from coe_kpi.kpi import Kpis
-from coe_kpi.report import OTHER, Query, kpis_by
+from coe_kpi.report import Query, kpis_by
 from coe_kpi.store import RollupStore
-from coe_kpi.view import Label
+from coe_kpi.view import OTHER, Label
 from coe_kpi.window import Window, window
 
 WINDOWS = ("5m", "30m", "1h", "6h", "24h", "3d")

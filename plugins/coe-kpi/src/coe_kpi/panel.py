@@ -21,9 +21,9 @@ from coe_kpi.book import Book
 from coe_kpi.fact import RESULTS, Result
 from coe_kpi.kpi import Kpis, RoutingSuccessRate, ToolCallRatio
 from coe_kpi.look import EVERY, TOOLS, WINDOWS, Look, trend
-from coe_kpi.report import NOTHING, OTHER, kpis_by
+from coe_kpi.report import NOTHING, kpis_by
 from coe_kpi.store import Behind, RollupStore, Sought
-from coe_kpi.view import Label
+from coe_kpi.view import OTHER, Label
 from coe_kpi.window import Window, window
 
 PAGE = 30

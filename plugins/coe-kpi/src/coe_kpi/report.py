@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
@@ -13,15 +12,15 @@ from attrs import evolve, frozen
 from coe_core.error import InvalidField
 from coe_core.settings import nearest
 from coe_kpi.kpi import Kpis, cost_per_success, routing_success_rate, token_usage, tool_call_ratio
+from coe_kpi.question import Table
 from coe_kpi.store import CallsBy, RollupStore, TurnsBy
 from coe_kpi.sums import CallSums
-from coe_kpi.view import Cut, Label
+from coe_kpi.view import OTHER, Cut, Label
 from coe_kpi.window import Bucket, Window, calendar, time_of, window
 
 By: TypeAlias = Literal["group", "route", "model", "purpose"] | Bucket
 BY: tuple[str, ...] = tuple(name for each in get_args(By) for name in (get_args(each) or [each]))
 
-OTHER = "other"
 MOST_LABELS = 50
 """So many values of a label are shown apart, those with the most; the rest together."""
 
@@ -118,64 +117,46 @@ def kpis_by(
         of_target = evolve(of_target, where={**where, "target": query.model})
         of_model = evolve(of_model, where={**where, "model": query.model})
     # A turn is for no one purpose.
-    turns: list[TurnsBy] = [{} for _ in parts]
+    cuts: dict[Table, Cut] = {"calls": of_model}
     if by != "purpose":
-        turns = store.turns(parts, of_target)
-    calls = store.calls(parts, of_model)
-    spent = calls if of_target == of_model else store.calls(parts, of_target)
-    return [
-        _joined(turned, called, paid, most)
-        for turned, called, paid in zip(turns, calls, spent, strict=True)
-    ]
+        cuts["turns"] = of_target
+    shown = store.largest(parts, cuts, most) if by else [""]
+    turns: list[TurnsBy] = [{} for _ in parts]
+    if "turns" in cuts:
+        turns = store.turns(parts, of_target, shown)
+    calls = store.calls(parts, of_model, shown)
+    spent = calls if of_target == of_model else store.calls(parts, of_target, shown)
+    return [_joined(shown, *of_part) for of_part in zip(turns, calls, spent, strict=True)]
 
 
-def _joined(turns: TurnsBy, called: CallsBy, spent: CallsBy, most: int) -> dict[str, Kpis]:
-    weights: dict[str, int] = defaultdict(int)
-    for label, results in turns.items():
-        weights[label] += sum(sums.turns for sums in results.values())
-    for (label, _), sums in called.items():
-        weights[label] += sums.calls
-    shown = sorted(weights, key=lambda label: (-weights[label], label))[:most]
-    names = {label: label for label in shown}
-    turns_of, called_of = _turns_of(turns, names), _calls_of(called, names)
-    spent_of, jobs_of = _calls_of(spent, names, "turn"), _calls_of(called, names, "job")
-    rest = {*turns_of, *called_of, *spent_of, *jobs_of} - {*shown}
+def _joined(
+    shown: Sequence[str], turns: TurnsBy, called: CallsBy, spent: CallsBy
+) -> dict[str, Kpis]:
+    called_of, jobs_of, spent_of = _of(called), _of(called, "job"), _of(spent, "turn")
+    there = turns.keys() | called_of.keys() | spent_of.keys()
     found = {}
-    for name in (*shown, *rest):
-        results = turns_of.get(name, {})
-        found[name] = Kpis(
-            token_usage=token_usage(called_of.get(name, NO_CALLS)),
+    for label in dict.fromkeys((*shown, OTHER)):
+        if label not in there:
+            continue
+        results, paid = turns.get(label, {}), spent_of.get(label, NO_CALLS)
+        found[label] = Kpis(
+            token_usage=token_usage(called_of.get(label, NO_CALLS)),
             tool_call_ratio=tool_call_ratio(results),
             routing_success_rate=routing_success_rate(results),
-            cost_per_success=cost_per_success(
-                results, spent_of.get(name, NO_CALLS), jobs_of.get(name, NO_CALLS)
-            ),
+            cost_per_success=cost_per_success(results, paid, jobs_of.get(label, NO_CALLS)),
         )
     return found
 
 
-def _turns_of(turns: TurnsBy, names: Mapping[str, str]) -> TurnsBy:
-    """Put together what has no name of its own."""
-    found: TurnsBy = {}
-    for label, results in turns.items():
-        together = found.setdefault(names.get(label, OTHER), {})
-        for result, sums in results.items():
-            together[result] = together[result] + sums if result in together else sums
-    return found
-
-
-def _calls_of(
-    calls: CallsBy, names: Mapping[str, str], owner: str | None = None
-) -> dict[str, CallSums]:
-    """Likewise, of one owner or of all."""
+def _of(calls: CallsBy, owner: str | None = None) -> dict[str, CallSums]:
+    """Put together what is of one owner, or of all."""
     found: dict[str, CallSums] = {}
     for (label, owned_by), sums in calls.items():
         if owner in (None, owned_by):
-            name = names.get(label, OTHER)
-            found[name] = found[name] + sums if name in found else sums
+            found[label] = found[label] + sums if label in found else sums
     return found
 
 
 NO_CALLS = CallSums()
-NOTHING = _joined({"": {}}, {}, {}, 1)[""]
+NOTHING = _joined([""], {"": {}}, {}, {})[""]
 """The KPIs of a time in which nothing was."""

@@ -1,7 +1,8 @@
 """The roll-ups: sums of facts by minute, hour and day, in a file that the log can make again.
 
-Nothing else in this package but `fold.py` knows SQL. The cursor into the log is written in the
-transaction of what was read with it, so that every fact counts once however often a process dies.
+Nothing else in this package but `fold.py` and `question.py` knows SQL. The cursor into the log is
+written in the transaction of what was read with it, so that every fact counts once however often a
+process dies.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from attrs import define, field, frozen
 
-from coe_kpi.fact import RESULTS, Fact, Result, Scope
+from coe_kpi.fact import RESULTS, Fact, Result
 from coe_kpi.fold import Fold
+from coe_kpi.question import BEHIND, BUCKETS, Count, Table, fitting, largest, sums
 from coe_kpi.span import MINUTE, SPANS, Piece, pieces
 from coe_kpi.sums import CallSums, TurnSums
-from coe_kpi.view import CALL_VIEWS, TURN_VIEWS, Cut, View
+from coe_kpi.view import CALL_VIEWS, OTHER, TURN_VIEWS, Cut, View
 from coe_kpi.window import Window
 
 VERSION = 3
@@ -61,45 +63,7 @@ CREATE TABLE calls (
 ) WITHOUT ROWID;
 """
 
-_TURNS = """
-SELECT json_group_array(json_array(part, scope, result, a, b, c, d)) FROM (
-    SELECT asked.value ->> 1 AS part, scope, result, sum(turns) AS a, sum(tool_turns) AS b,
-        sum(tool_calls) AS c, sum(tool_failures) AS d
-    FROM json_each(:buckets) AS asked CROSS JOIN turns
-    WHERE view = :view AND span = :span AND bucket = asked.value ->> 0 {} GROUP BY 1, 2, 3
-)
-"""
-"""All in one row: between two rows Python would wait for its lock, and for whoever has it."""
-_CALLS = """
-SELECT json_group_array(json_array(part, scope, estimated, a, b, c, d, e, f, g, h)) FROM (
-    SELECT asked.value ->> 1 AS part, scope, estimated, sum(calls) AS a, sum(failed) AS b,
-        sum(input_tokens) AS c, sum(cached_tokens) AS d, sum(output_tokens) AS e,
-        sum(reasoning_tokens) AS f, sum(unpriced_tokens) AS g, sum(cost_pico) AS h
-    FROM json_each(:buckets) AS asked CROSS JOIN calls
-    WHERE view = :view AND span = :span AND bucket = asked.value ->> 0 {} GROUP BY 1, 2, 3
-)
-"""
-_FEW = "AND scope IN (SELECT value FROM json_each(:scopes))"
-"""By the key of each row that there may be."""
-_MANY = "AND +scope IN (SELECT value FROM json_each(:scopes))"
-"""Row by row: beyond `FEW` scopes that takes less."""
-FEW = 32
-
-_BUCKETS = """
-SELECT DISTINCT bucket FROM turns
-WHERE view = :view AND span = :span AND bucket >= :since AND bucket < :until
-    AND scope IN (SELECT value FROM json_each(:scopes))
-    AND result IN (SELECT value FROM json_each(:results))
-    AND turns > 0 AND (tool_turns > 0 OR NOT :with_tools)
-ORDER BY bucket DESC
-"""
-_BEHIND = """
-SELECT id, result FROM facts INDEXED BY facts_minute
-WHERE minute = :minute AND scope IN (SELECT value FROM json_each(:scopes))
-    AND result IN (SELECT value FROM json_each(:results))
-    AND (tool_calls > 0 OR NOT :with_tools) AND result >= 0
-ORDER BY id DESC
-"""
+VIEWS: Mapping[Table, tuple[View, ...]] = {"turns": TURN_VIEWS, "calls": CALL_VIEWS}
 
 TurnsBy: TypeAlias = "dict[str, dict[int, TurnSums]]"
 """The label that turns are shown by, to their result, to their sums."""
@@ -132,8 +96,8 @@ class RollupStore:
 
     _connection: sqlite3.Connection
     _fold: Fold = field(init=False)
-    _names: dict[int, Scope] = field(factory=dict, init=False)
-    _fits: dict[tuple[object, ...], Sequence[int]] = field(factory=dict, init=False)
+    _fits: dict[object, tuple[int | None, Sequence[int]]] = field(factory=dict, init=False)
+    """View and filters, to the scopes that fit, and the newest scope that was looked at."""
     _made: str = field(default="", init=False)
     """Of which making of the tables this is known; another process may begin them again."""
 
@@ -205,22 +169,31 @@ class RollupStore:
         finally:
             self._connection.execute("ROLLBACK")
 
-    def turns(self, parts: Sequence[Window], cut: Cut) -> list[TurnsBy]:
-        """Add up the turns of each part."""
+    def largest(self, parts: Sequence[Window], cuts: Mapping[Table, Cut], most: int) -> list[str]:
+        """List the values of the labels that the cuts are by, those with the most first."""
+        counts: list[Count] = []
+        values: dict[str, object] = {"most": most}
+        for table, cut in cuts.items():
+            for given, scopes in self._given(table, parts, cut):
+                values |= {f"{name}{len(counts)}": value for name, value in given.items()}
+                counts.append((table, cut.by, scopes))
+        found: list[str] = self._answer(largest(counts), values)
+        return found
+
+    def turns(self, parts: Sequence[Window], cut: Cut, shown: Sequence[str] = ()) -> list[TurnsBy]:
+        """Add up the turns of each part, by the values of the label that are shown."""
         found: list[TurnsBy] = [{} for _ in parts]
-        for part, scope, result, *row in self._read(_TURNS, parts, cut, TURN_VIEWS):
-            results = found[part].setdefault(cut.label(self._named(scope)), {})
-            sums = TurnSums(*row)
+        for part, label, _, result, *row in self._sums("turns", parts, cut, shown):
+            results, sums = found[part].setdefault(label, {}), TurnSums(*row)
             results[result] = results[result] + sums if result in results else sums
         return found
 
-    def calls(self, parts: Sequence[Window], cut: Cut) -> list[CallsBy]:
-        """Add up the attempts of each part."""
+    def calls(self, parts: Sequence[Window], cut: Cut, shown: Sequence[str] = ()) -> list[CallsBy]:
+        """Add up the attempts of each part, likewise."""
         found: list[CallsBy] = [{} for _ in parts]
-        for part, number, estimated, *row in self._read(_CALLS, parts, cut, CALL_VIEWS):
-            scope = self._named(number)
+        for part, label, owner, estimated, *row in self._sums("calls", parts, cut, shown):
             row.append(row[2] + row[4] if estimated else 0)
-            key, sums = (cut.label(scope), scope.owner), CallSums(*row)
+            key, sums = (label, owner), CallSums(*row)
             found[part][key] = found[part][key] + sums if key in found[part] else sums
         return found
 
@@ -236,64 +209,56 @@ class RollupStore:
         for piece in reversed([*pieces(sought.part.since, sought.part.until)]):
             for minute in self._minutes(piece, values):
                 given = {**values, "minute": minute}
-                for id_, result in self._connection.execute(_BEHIND, given):
+                for id_, result in self._connection.execute(BEHIND, given):
                     yield Behind(id_, minute, RESULTS[result])
 
     def _minutes(self, piece: Piece, values: Mapping[str, object]) -> Iterator[int]:
         """Yield the minutes in which there are some: of the days that have some, the hours."""
         given = {**values, "span": piece.span, "since": piece.since, "until": piece.until}
-        for (bucket,) in self._connection.execute(_BUCKETS, given):
+        for (bucket,) in self._connection.execute(BUCKETS, given):
             if piece.span == MINUTE:
                 yield bucket
             else:
                 finer = SPANS[SPANS.index(piece.span) - 1]
                 yield from self._minutes(Piece(finer, bucket, bucket + piece.span), values)
 
-    def _read(
-        self, query: str, parts: Sequence[Window], cut: Cut, views: Sequence[View]
-    ) -> Iterator[tuple[int, ...]]:
+    def _sums(
+        self, table: Table, parts: Sequence[Window], cut: Cut, shown: Sequence[str]
+    ) -> Iterator[list[Any]]:
+        for given, scopes in self._given(table, parts, cut):
+            values = {**given, "shown": _json(shown)}
+            for part, label, *row in self._answer(sums(table, cut.by, scopes), values):
+                yield [part, OTHER if label is None else label, *row]
+
+    def _given(
+        self, table: Table, parts: Sequence[Window], cut: Cut
+    ) -> Iterator[tuple[dict[str, object], Sequence[int] | None]]:
+        """Yield what a question is given for each span, and the scopes that it is about."""
         for span, buckets in _buckets(tuple(parts)).items():
-            view = cut.view(views, span)
-            fitting = self._fitting(view, cut) if cut.where else ()
-            condition = (_FEW if len(fitting) <= FEW else _MANY) if cut.where else ""
-            values = {
-                "view": view.number,
-                "span": span,
-                "buckets": buckets,
-                "scopes": _json(fitting),
-            }
-            cursor = self._connection.execute(query.format(condition), values)
-            yield from msgspec.json.decode(cursor.fetchone()[0], type=list[tuple[int, ...]])
+            view = cut.view(VIEWS[table], span)
+            scopes = self._fitting(view, cut) if cut.where else None
+            given = {"view": view.number, "span": span, "buckets": buckets}
+            yield given | ({"scopes": _json(scopes)} if scopes is not None else {}), scopes
+
+    def _answer(self, question: str, values: Mapping[str, object]) -> Any:
+        (found,) = self._connection.execute(question, values).fetchone()
+        return msgspec.json.decode(found)
 
     def _fitting(self, view: View, cut: Cut) -> Sequence[int]:
         """List the numbers of the scopes that fit, as this view has them."""
-        self._learn()
+        (newest,) = self._connection.execute("SELECT max(id) FROM scopes").fetchone()
         key = (view.number, *sorted(cut.where.items()))
-        if key not in self._fits:
-            self._fits[key] = [
-                n for n, scope in self._names.items() if cut.fits(scope) and view.sees(scope)
-            ]
-        return self._fits[key]
-
-    def _named(self, number: int) -> Scope:
-        if number not in self._names:
-            self._learn()
-        return self._names[number]
-
-    def _learn(self) -> None:
-        # Without a join: there are far more rows than scopes.
-        query = "SELECT * FROM scopes WHERE id > ?"
-        new = self._connection.execute(query, [len(self._names)]).fetchall()
-        if new:
-            self._names |= {number: Scope(*names) for number, *names in new}
-            self._fits.clear()
+        known, found = self._fits.get(key, (None, ()))
+        if known != newest:
+            found = [number for (number,) in self._connection.execute(*fitting(view, cut))]
+            self._fits[key] = newest, found
+        return found
 
     def _state(self) -> tuple[str, int]:
         query = "SELECT made, cursor, newest FROM state"
         made, cursor, newest = self._connection.execute(query).fetchone()
         if made != self._made:
             self._fold.forget()
-            self._names.clear()
             self._fits.clear()
             self._made = made
         return cursor, newest

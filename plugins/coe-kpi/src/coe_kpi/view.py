@@ -17,6 +17,9 @@ from coe_kpi.span import HOUR, MINUTE
 Label: TypeAlias = Literal["group", "route", "target", "model", "purpose"]
 LABELS: tuple[Label, ...] = get_args(Label)
 
+OTHER = "other"
+"""The label of what is not shown apart."""
+
 _ANY = Scope("", "", "", "", "")
 
 
@@ -34,10 +37,6 @@ class View:
         """Leave out of a scope what this view does not tell apart."""
         kept = {label: getattr(scope, label) for label in self.labels}
         return evolve(_ANY, owner=scope.owner, **kept)
-
-    def sees(self, scope: Scope) -> bool:
-        """Whether it is what this view sees of some."""
-        return self.of(scope) == scope
 
 
 def _views(labels: Sequence[Label]) -> tuple[View, ...]:
@@ -67,11 +66,3 @@ class Cut:
         """Choose the smallest view that can tell, of buckets of that span."""
         asked = {*self.where, *([self.by] if self.by else [])}
         return next(v for v in views if asked <= v.labels and v.least_span <= span)
-
-    def fits(self, scope: Scope) -> bool:
-        """Whether it is asked for."""
-        return all(getattr(scope, name) == value for name, value in self.where.items())
-
-    def label(self, scope: Scope) -> str:
-        """Tell under which value it is shown; the value of all is ""."""
-        return getattr(scope, self.by) if self.by else ""
