@@ -1,12 +1,17 @@
 """A shelf: what was removed, replaced and added leaves what a new one would be."""
 
+import numpy as np
 import pytest
+from coe_retrieval.array import Vector
+from coe_retrieval.content import digest
 from coe_retrieval.question import Question
-from coe_retrieval.shelf import Shelf
+from coe_retrieval.shelf import FORGETS, Shelf
+from coe_retrieval.shelves import Shelves
 from coe_retrieval.term import terms
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coe_core.knowledge import PassageChanges
 from coe_core.turn import Passage
 
 WORDS = ("연차", "환불", "server", "budget", "회의실", "refund", "15", "30")
@@ -18,8 +23,17 @@ def passage(id_: str, text: str) -> Passage:
     return Passage(id=id_, text=text, layer="global", source="s", item="i", kind="document")
 
 
+def vector(text: str) -> Vector:
+    """Make a vector of a text's words."""
+    return np.array([1 + text.split().count(word) for word in WORDS], np.float32)
+
+
+def embedded(shelf: Shelf) -> None:
+    shelf.keep({digest(text): vector(text) for text in shelf.pending.values()})
+
+
 def found(shelf: Shelf, text: str) -> dict[str, float]:
-    question = Question(tuple(terms(text)))
+    question = Question(tuple(terms(text)), vector(text), 0.5)
     return {p.id: pytest.approx(p.score) for p in shelf.search(question, lambda _: True)}
 
 
@@ -33,8 +47,22 @@ def test_a_shelf_is_what_lies_on_it(steps: list[tuple[str, str | None]], asked: 
         else:
             shelf.put(passage(id_, f"{text} {id_}"))
             left[id_] = f"{text} {id_}"
+        embedded(shelf)
     anew = Shelf()
     for id_, text in left.items():
         anew.put(passage(id_, text))
-    assert len(shelf) == len(left)
-    assert found(shelf, asked) == found(anew, asked)
+    embedded(anew)
+    renewed = shelf.renewed()
+    assert len(shelf) == len(renewed) == len(left) == len(renewed.passages)
+    assert not renewed.pending
+    assert found(shelf, asked) == found(renewed, asked) == found(anew, asked)
+
+
+def test_what_changes_for_ever_is_not_remembered_for_ever() -> None:
+    shelves = Shelves()
+    for number in range(3000):
+        put = passage("a", f"text number {number}")
+        shelves.change(PassageChanges(put=(put,), cursor=str(number)))
+    (shelf,) = shelves.by_name.values()
+    assert len(shelf) == 1
+    assert len(shelf.passages) <= FORGETS + 3

@@ -91,6 +91,11 @@ class Matrix:
         found[asked] = _cosines(self._rows[self._places[asked]], sought)
         return found[:size]
 
+    def vector(self, number: int) -> Vector | None:
+        """Return the unit vector of a number, None where it has none."""
+        place = int(self._places[number]) if number < len(self._places) else -1
+        return self._rows[place] if place >= 0 else None
+
     @property
     def is_stale(self) -> bool:
         """Whether so much lies outside of cells that it is time to arrange them."""

@@ -31,6 +31,9 @@ and the exact figures of no account.
 BY_WORDS = 256
 """The meaning of so many passages that are found by their words is looked at, near or not."""
 
+FORGETS = 1000
+"""So many removed passages are remembered at least: their numbers are not given to others."""
+
 Admits: TypeAlias = Callable[[Passage], bool]
 
 
@@ -143,6 +146,28 @@ class Shelf:
             shown.add(first)
             score = float(fused.scores[number])
             yield evolve(passage, score=score, reason=_reason(fused, number))
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether most of what it remembers is of passages that were removed."""
+        return not self.of_turns and len(self.passages) > 2 * len(self) + FORGETS
+
+    def renewed(self) -> Shelf:
+        """Return one without what was removed, with the same vectors."""
+        fresh = Shelf(self.of_turns)
+        fresh.embedder = self.embedder
+        if self._matrix is not None:
+            fresh._matrix = Matrix(self._matrix.dimensions)
+        for number, passage in enumerate(self.passages):
+            if passage is None:
+                continue
+            fresh.put(passage)
+            vector = self._matrix.vector(number) if self._matrix is not None else None
+            if fresh._matrix is not None and vector is not None:
+                own = fresh._numbers[passage.id]
+                fresh._matrix.put(own, vector)
+                fresh._pending.pop(own)
+        return fresh
 
     def _scores(self, question: Question) -> Fused:
         lexical = self._lexical.scores(question.terms)

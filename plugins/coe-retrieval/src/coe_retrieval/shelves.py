@@ -50,6 +50,9 @@ class Shelves:
                 self._shelf(self._layers[passage.id]).remove(passage.id)
             self._shelf(passage.layer).put(passage)
             self._layers[passage.id] = passage.layer
+        for name, shelf in self.by_name.items():
+            if shelf.is_worn:
+                self.by_name[name] = shelf.renewed()
         self.store_cursor = changes.cursor
 
     def record(self, records: Iterable[Record], cursor: str) -> None:
