@@ -9,12 +9,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from coe_kpi.book import Book
+from coe_kpi.command import cells
+from coe_kpi.exposition import written
+from coe_kpi.fact import PICO
 from coe_kpi.kpi import Kpis
+from coe_kpi.panel import KpiPanel, dollars, percent
 from coe_kpi.report import BY, Query, Report, report
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coe_core.access import GroupName, Principal
 from coe_core.error import InvalidField
+from coe_core.panel import Stat
 from coe_core.testing.clock import EPOCH, ManualClock
 
 from .counting import Count, count
@@ -90,8 +96,45 @@ def test_the_same_number_everywhere(
                 assert shown(row.kpis) == count(reader.log, row.since, row.until)
                 if row.since != since:
                     assert row.since.astimezone(ZoneInfo(zone)).strftime("%H:%M") == "00:00"
+            await other_surfaces_agree(book, reader, now)
 
     asyncio.run(compare())
+
+
+async def other_surfaces_agree(book: Book, reader: Paged, now: datetime) -> None:
+    """The command's table, what Prometheus scrapes, and the console's panel, all in their words."""
+    whole = await ask(book, now=now, window="24h")
+    plain = count(reader.log, whole.since, whole.until)
+    decided = plain.successes + sum(plain.failures.values())
+    routing = plain.successes / decided if decided else None
+    tools = plain.with_tools / plain.turns if plain.turns else None
+    cost = plain.cost_usd / plain.successes if plain.successes else None
+
+    _, turns, tokens, called, routed, _, each = cells("all", whole.total)
+    assert (turns, tokens) == (str(plain.turns), str(plain.tokens))
+    assert called == ("-" if tools is None else f"{tools:.1%}")
+    assert routed.split(" ")[0] == ("-" if routing is None else f"{routing:.1%}")
+    assert each == ("-" if cost is None else f"${cost:.6f}")
+
+    scraped = dict(line.rsplit(" ", 1) for line in written(await book.measure()).splitlines())
+    of_day = {
+        name.removeprefix("coe_kpi_").replace('{window="24h"}', ""): float(value)
+        for name, value in scraped.items()
+        if name.endswith('{window="24h"}')
+    }
+    assert of_day.get("routing_success_rate") == routing
+    assert of_day.get("tool_call_ratio") == tools
+    assert of_day.get("cost_per_success_usd") == (
+        None if cost is None else pytest.approx(float(cost))
+    )
+    ways = [f'coe_kpi_tokens{{window="24h",direction="{way}"}}' for way in ("input", "output")]
+    assert sum(float(scraped.get(way, 0)) for way in ways) == plain.tokens
+
+    panel = KpiPanel(book, reader, ManualClock(now))
+    items = await panel.show(Principal(group=GroupName("research"), role="operator"), {})
+    figures = [item.value for item in items if isinstance(item, Stat)]
+    each = None if cost is None else cost.quantize(PICO)
+    assert figures == [percent(routing), dollars(each), f"{plain.tokens:,}", percent(tools)]
 
 
 async def test_gauges_are_the_report_s_numbers(open_book: OpenBook) -> None:

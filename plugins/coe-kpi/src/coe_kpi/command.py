@@ -79,7 +79,7 @@ def _table(found: Report) -> str:
     rows = [(row.label or NOTHING, row.kpis) for row in found.rows]
     return table(
         HEADINGS[language],
-        [_cells(label, kpis) for label, kpis in [*rows, (ALL[language], found.total)]],
+        [cells(label, kpis) for label, kpis in [*rows, (ALL[language], found.total)]],
     )
 
 
@@ -88,7 +88,8 @@ def _language() -> str:
     return "ko" if next(filter(None, locales), "").startswith("ko") else "en"
 
 
-def _cells(label: str, kpis: Kpis) -> tuple[str, ...]:
+def cells(label: str, kpis: Kpis) -> tuple[str, ...]:
+    """Write a row of the table."""
     routing, tools, cost = kpis.routing_success_rate, kpis.tool_call_ratio, kpis.cost_per_success
     unpriced = f" (+{cost.unpriced_tokens} ?)" if cost.unpriced_tokens else ""
     return (
