@@ -184,11 +184,20 @@ class Reader:
     def _typed(self, command: Command, expected: str) -> tuple[str, str]:
         if self._shell is None:
             self._open()
-        self._send(self._translated(command.text))
+        text = self._translated(command.text)
         if command.runs_on:
+            # What it logs goes elsewhere: on a slow machine it would come amid what others print.
+            elsewhere = "" if "2>" in text else f" 2>> {self._remarks}"
+            self._send(f"{text.removesuffix('&')}{elsewhere} &")
             return self._until_printed(expected), "0"
+        self._send(text)
         self._send(f"printf '\\n{ENDED}%s\\n' $?")
         return self._until_ended()
+
+    @property
+    def _remarks(self) -> Path:
+        """Where what runs in the background logs, unless the page says otherwise."""
+        return self.folder.with_suffix(".remarks")
 
     @property
     def _env(self) -> dict[str, str]:
@@ -237,7 +246,10 @@ class Reader:
         try:
             return self._lines.get(timeout=PATIENCE_S)
         except queue.Empty:
-            raise AssertionError(f"nothing more came after\n{''.join(printed)}") from None
+            logged = self._remarks.read_text() if self._remarks.exists() else ""
+            raise AssertionError(
+                f"nothing more came after\n{''.join(printed)}\nlogged:\n{logged}"
+            ) from None
 
     def _translated(self, text: str) -> str:
         for port, free in self.ports.items():

@@ -62,6 +62,8 @@ def clock() -> ManualClock:
 async def monitor(folder: DataFolder, clock: ManualClock) -> AsyncIterator[RecordsMonitor]:
     async for monitor in watched(folder, clock):
         await monitor.open()
+        while not clock._sleepers:  # It looks by itself, and a probe is for one thread at a time.
+            await asyncio.sleep(0.001)
         yield monitor
         await monitor.close()
 
