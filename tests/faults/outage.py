@@ -1,7 +1,8 @@
 """Kill whole servers under load, over and over, and see that they kept what clients saw end.
 
 `python -m tests.faults.outage FOLDER ...` prints what it saw as JSON; the seed replays the choices
-made here, though not the kernel's.
+made here, though not the kernel's. With `--server` and the address of a Postgres, each data folder has
+a schema of its own there.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from coe_records.folder import DataFolder
 from coe_records.log import Log
 
 from coe_core.codec import decode
+from coe_core.testing.postgres import new_schema
 from coe_core.testing.upstream import Script, Upstream
 
 from .inspection import Heard, violations
@@ -43,6 +45,8 @@ class Outages:
     workers: int
     stable: Stable
     upstream: Upstream
+    server: str | None = None
+    records: DataFolder = field(init=False)
     seen: Counter[str] = field(factory=Counter)
     violations: list[str] = field(factory=list)
     begun: set[str] = field(factory=set)
@@ -62,7 +66,12 @@ class Outages:
 
     def _begin(self, folder: Path) -> None:
         fresh(folder)
-        (folder / "coe.toml").write_text(settings_for(self.upstream.url))
+        server, more = self.server and new_schema(self.server), ""
+        if server:
+            (folder / "server").write_text(server)
+            more = '[plugins.records]\ndatabase = "file:server"\n'
+        (folder / "coe.toml").write_text(settings_for(self.upstream.url, more))
+        self.records = DataFolder(folder / "coe-data", server)
         self.begun, self.ended = set(), {}
         self.calls_before = len(self.upstream.received)
 
@@ -112,16 +121,15 @@ class Outages:
         faults = await self.stable.verify(folder)
         server.kill()
         await server.gone()
-        records = DataFolder(folder / "coe-data")
         found = [f"verify: {fault}" for fault in faults]
-        found += violations(records, Heard(frozenset(self.ended)), more=True)
-        answers = dict(answers_in(records))
+        found += violations(self.records, Heard(frozenset(self.ended)), more=True)
+        answers = dict(answers_in(self.records))
         found += [
             f"not what the client saw: {turn}"
             for turn, text in self.ended.items()
             if turn in answers and answers[turn] != text
         ]
-        calls, booked = len(self.upstream.received) - self.calls_before, attempts_in(records)
+        calls, booked = len(self.upstream.received) - self.calls_before, attempts_in(self.records)
         if booked < calls:
             found.append(f"{calls} calls of the upstream, {booked} attempts in the ledger")
         self.seen += Counter(calls=calls, attempts=booked)
@@ -156,11 +164,12 @@ async def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--kills", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--server", help="a Postgres to have the tables in")
     options = parser.parse_args()
     loguru.logger.remove()
     async with Stable.open() as stable, Upstream(default=SCRIPT) as upstream:
         chance = random.Random(options.seed)
-        outages = Outages(options.folder, chance, options.workers, stable, upstream)
+        outages = Outages(options.folder, chance, options.workers, stable, upstream, options.server)
         await outages.run(options.kills)
     told = {**outages.seen, "slowest_start_s": round(outages.slowest_start_s, 3)}
     json.dump({**told, "violations": outages.violations}, sys.stdout)

@@ -1,7 +1,8 @@
 """Kill writers at random moments, over and over, and see that nothing acknowledged is lost.
 
-`python killing.py FOLDER --seed N --cycles N` prints what it saw as JSON; the seed replays the
-choices made here, though not the kernel's. It forks, so it has one thread only.
+`python killing.py FOLDER --seed N --cycles N [--server ADDRESS]` prints what it saw as JSON; the
+seed replays the choices made here, though not the kernel's. With the address of a Postgres, each
+folder has a schema of its own there. It forks, so it has one thread only.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 import alembic.command
 import coe_records.journal
+import coe_records.postgres
 import coe_records.reader
 import loguru
 from attrs import define, field
@@ -36,10 +38,12 @@ from coe_core.ledger import Attempt, Intent
 from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Interaction
+from coe_core.settings import Secret
+from coe_core.testing.postgres import new_schema
 from coe_core.turn import Outcome
 
 # Loaded before the fork, not in each worker.
-LOADED = (alembic.command, coe_records.journal, coe_records.reader)
+LOADED = (alembic.command, coe_records.journal, coe_records.postgres, coe_records.reader)
 
 SESSIONS = 16
 SEGMENT_BYTES = 200_000
@@ -74,9 +78,15 @@ def make_turn(session: str, chance: random.Random) -> Interaction:
     )
 
 
+def address_file(folder: DataFolder) -> Path:
+    """Tell which file the settings of a folder name, which has its Postgres's address."""
+    return folder.path.with_suffix(".server")
+
+
 async def load(folder: DataFolder, seed: int, report: int) -> None:
     """Write turns for ever, and tell of each that is acknowledged, and of each intent before."""
-    records = Records(folder.path, SystemClock(), SEGMENT_BYTES)
+    server = Secret(f"file:{address_file(folder)}") if folder.server else None
+    records = Records(folder.path, SystemClock(), SEGMENT_BYTES, server)
     await records.open()
 
     async def session(number: int) -> None:
@@ -113,21 +123,27 @@ class Killer:
 
     root: Path
     chance: random.Random
+    server: str | None = None
+    folder: DataFolder = field(init=False)
     heard: Heard = field(factory=lambda: Heard(set(), set()), init=False)
     violations: list[str] = field(factory=list, init=False)
     seen: Counter[str] = field(factory=Counter, init=False)
 
     def run(self, cycles: int) -> None:
         for cycle in range(cycles):
-            folder = DataFolder(self.root / str(cycle // CYCLES_A_FOLDER))
             if cycle % CYCLES_A_FOLDER == 0:
-                self.heard = Heard(set(), set())
-                shutil.rmtree(folder.path, ignore_errors=True)
-                folder.path.mkdir(parents=True)
-            self.kill(folder, workers=self.chance.choice([1, 1, 2, 3]))
+                self.begin(self.root / str(cycle // CYCLES_A_FOLDER))
+            self.kill(self.folder, workers=self.chance.choice([1, 1, 2, 3]))
             if self.chance.random() < 0.7:  # Else the next workers recover, at the same time.
-                self.inspect(folder)
-        self.inspect(folder)
+                self.inspect(self.folder)
+        self.inspect(self.folder)
+
+    def begin(self, path: Path) -> None:
+        self.heard = Heard(set(), set())
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        self.folder = DataFolder(path, self.server and new_schema(self.server))
+        address_file(self.folder).write_text(self.folder.server or "")
 
     def kill(self, folder: DataFolder, workers: int) -> None:
         receiving, sending = os.pipe()
@@ -184,9 +200,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--cycles", type=int, required=True)
+    parser.add_argument("--server", help="a Postgres to have the tables in")
     options = parser.parse_args()
     loguru.logger.remove()
-    killer = Killer(options.folder, random.Random(options.seed))
+    killer = Killer(options.folder, random.Random(options.seed), options.server)
     killer.run(options.cycles)
     json.dump({**killer.seen, "violations": killer.violations}, sys.stdout)
 
