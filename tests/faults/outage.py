@@ -1,8 +1,8 @@
 """Kill whole servers under load, over and over, and see that they kept what clients saw end.
 
 `python -m tests.faults.outage FOLDER ...` prints what it saw as JSON; the seed replays the choices
-made here, though not the kernel's. With `--server` and the address of a Postgres, each data folder has
-a schema of its own there.
+made here, though not the kernel's. With `--server` and the address of a Postgres, each data folder
+has a schema of its own there.
 """
 
 import argparse

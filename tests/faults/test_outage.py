@@ -5,7 +5,6 @@ import pytest
 from .conftest import Run
 from .size import sample_or_all
 
-
 SEED = "20261122"
 
 

@@ -99,6 +99,11 @@ def place(events: Path, segment: str) -> Path:
     return (events / segment).with_suffix(SUFFIX)
 
 
+def is_sealed(events: Path, segment: str) -> bool:
+    """Tell whether a segment has a manifest."""
+    return place(events, segment).exists()
+
+
 def sealed(events: Path) -> set[str]:
     """List the segments that are sealed, whether they are still there or not."""
     names = (path.relative_to(events).as_posix() for path in events.glob(f"*/*{SUFFIX}"))
@@ -144,7 +149,7 @@ def seal(log: Log, marks: Iterable[Mark]) -> None:
     before: Mark | None = None
     for mark in marks:
         try:
-            if not place(log.events, mark.path).exists() and log.size(mark.path) == mark.end_bytes:
+            if not is_sealed(log.events, mark.path) and log.size(mark.path) == mark.end_bytes:
                 _seal(log, mark, before)
         except (OSError, ValueError) as error:
             bound = logger.bind(segment=mark.path, error=str(error))
@@ -166,7 +171,7 @@ def _seal(log: Log, mark: Mark, before: Mark | None) -> None:
 def _link(events: Path, before: Mark | None) -> tuple[str | None, str | None]:
     if before is None:
         return None, None
-    if place(events, before.path).exists():
+    if is_sealed(events, before.path):
         return before.path, read(events, before.path).sha256
     return before.path, None
 

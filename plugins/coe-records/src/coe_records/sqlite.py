@@ -9,7 +9,6 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -206,7 +205,7 @@ class SqliteFile:
         return [
             name
             for name, made in table.metadata.tables.items()
-            if _columns(connection, name) != [_column(column) for column in made.c]
+            if _columns(connection, name) != _made(made)
         ]
 
     def _files(self, *suffixes: str) -> list[Path]:
@@ -220,5 +219,8 @@ def _columns(connection: Connection, name: str) -> list[tuple[str, str, bool]]:
     return [(name, type_, bool(not_null)) for _, name, type_, not_null, *_ in found]
 
 
-def _column(column: sa.Column[Any]) -> tuple[str, str, bool]:
-    return column.name, column.type.compile(dialect=sqlite.dialect()), not column.nullable
+@cache
+def _made(given: sa.Table) -> list[tuple[str, str, bool]]:
+    """Tell what `_columns` says of a table that is whole."""
+    dialect = sqlite.dialect()
+    return [(c.name, c.type.compile(dialect=dialect), not c.nullable) for c in given.c]

@@ -32,6 +32,7 @@ from coe_records.envelope import GENESIS, Line, seal
 from coe_records.folder import DataFolder, release
 from coe_records.intent import IntentFile, read_intents
 from coe_records.lock import Held, locked
+from coe_records.manifest import is_sealed
 from coe_records.manifest import seal as seal_segments
 from coe_records.migration import migrate
 from coe_records.projection import Mark, Projection, line_row
@@ -150,7 +151,9 @@ class Writer:
         if self._mark and self._mark.end_bytes == self._projection.log.size(self._mark.path):
             events = self._folder.events
             self._segment = Segment.reopen(self._disk, events, self._mark.path)
-        self._seal_segments(self._projection.chain(self.name)[:-1])
+        left = self._projection.chain(self.name)[:-1]
+        if any(not is_sealed(self._folder.events, mark.path) for mark in left):
+            self._seal_segments(left)
 
     def settle(self) -> None:
         """Settle the attempts that were in flight in processes that have died."""
