@@ -193,6 +193,19 @@ def kept_copies(folder: DataFolder) -> list[Any]:
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 @pytest.mark.usefixtures("turns")
+@pytest.mark.parametrize("column", ["id", "segment", "offset_bytes", "length_bytes", "sha256"])
+def test_value_that_a_changed_bit_made_bytes_is_found_and_mended(
+    folder: DataFolder, sql: Any, tables: Tables, column: str
+) -> None:
+    """SQLite notes the type of each value beside it, and one bit tells texts from bytes."""
+    before = tables(folder)
+    sql.execute(f"UPDATE interactions SET {column} = CAST({column} AS BLOB)")
+    assert mend(folder).left == ()
+    assert without_pointers(tables(folder)) == without_pointers(before)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.usefixtures("turns")
 def test_damaged_name_of_a_column_is_found_and_the_tables_made_again(
     folder: DataFolder, sql: Any, tables: Tables
 ) -> None:

@@ -201,6 +201,7 @@ def _broken(log: Log, connection: Connection) -> Iterator[Lost]:
     ):
         try:
             pointer = Pointer(segment=segment, offset=offset, length=length, sha256=checksum)
+            bytes.fromhex(checksum)  # Raises where that is none.
             if sha256(log.raw(pointer)).hexdigest() != checksum:
                 yield Lost(owner, pointer)
         except FileNotFoundError:
