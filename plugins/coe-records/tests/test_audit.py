@@ -67,6 +67,16 @@ def test_whole_log_and_database_have_no_faults(folder: DataFolder) -> None:
 
 
 @pytest.mark.usefixtures("written")
+@pytest.mark.parametrize("work", [audit, rebuild])
+def test_every_byte_is_told_of(
+    folder: DataFolder, work: Callable[[DataFolder, Callable[[int], None]], object]
+) -> None:
+    told: list[int] = []
+    work(folder, told.append)
+    assert sum(told) == folder.log_bytes > 0
+
+
+@pytest.mark.usefixtures("written")
 @pytest.mark.parametrize(
     ("statement", "kind"),
     [

@@ -19,7 +19,7 @@ from coe_records.database import Connection
 from coe_records.envelope import GENESIS, Line
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
-from coe_records.log import Entry, Log
+from coe_records.log import Entry, Log, Tell, untold
 from coe_records.manifest import Tally
 from coe_records.projection import Mark, Projection, moved
 from coe_records.registry import elsewhere
@@ -63,10 +63,10 @@ class Report:
     """
 
 
-def audit(folder: DataFolder) -> Report:
+def audit(folder: DataFolder, tell: Tell = untold) -> Report:
     """Compare everything. Changes nothing; a server may go on writing meanwhile: what it writes
-    after the beginning is left out. Raises `OSError` or the database's error if there is no
-    beginning.
+    after the beginning is left out. `tell` hears of each number of bytes that was compared. Raises
+    `OSError` or the database's error if there is no beginning.
     """
     tables = folder.tables
     projection = folder.projection(writable=False)
@@ -78,7 +78,7 @@ def audit(folder: DataFolder) -> Report:
             marks = {p: mark for p, mark in projection.marks().items() if p not in theirs}
             sizes = {path: log.size(path) for path in log.segments()}
             sealed = manifest.sealed(folder.events)
-        work = Audit(projection, tables.damage, marks, sizes, sealed, theirs.keys())
+        work = Audit(projection, tables.damage, tell, marks, sizes, sealed, theirs.keys())
         return evolve(work.run(), elsewhere=Counter(theirs.values()))
     finally:
         connection.close()
@@ -107,6 +107,7 @@ class Audit:
 
     _projection: Projection
     _damage: Callable[[Connection], Iterable[tuple[str, str]]]
+    _tell: Tell
     _marks: Mapping[str, Mark]
     _sizes: Mapping[str, int]
     _sealed: AbstractSet[str]
@@ -230,6 +231,7 @@ class Audit:
             tally.add(chunk, turns)
             comparison.compare(piece)
             self._records += len(piece.lines)
+            self._tell(chunk[-1].end - chunk[0].pointer.offset)
         if mark is not None:
             self._check_end(mark, agrees=agrees)
         self._check_seal(path, tally)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from coe_records.backup_command import backup, restore
 from coe_records.compact_command import compact
 from coe_records.database import raised
 from coe_records.folder import DataFolder
+from coe_records.log import Tell
 from coe_records.log_command import log
 from coe_records.reprocess_command import reprocess
 from coe_records.settings import Settings, data_folder, pass_settings
@@ -57,8 +59,8 @@ def verify(context: click.Context, frame: Frame, *, as_json: bool) -> None:
     """
     from coe_records.audit import audit
 
-    with usable(frame) as folder:
-        report = audit(folder)
+    with usable(frame) as folder, _progress(folder) as tell:
+        report = audit(folder, tell)
     if as_json:
         echo_json(report)
     else:
@@ -117,8 +119,8 @@ def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
     """
     from coe_records import rebuild as work
 
-    with usable(frame) as folder:
-        rebuilt = work.rebuild(folder)
+    with usable(frame) as folder, _progress(folder) as tell:
+        rebuilt = work.rebuild(folder, tell)
     if as_json:
         echo_json(rebuilt)
     else:
@@ -128,6 +130,13 @@ def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
         if rebuilt.set_aside:
             click.echo(f"the file that was no database is now {rebuilt.set_aside}")
     context.exit(1 if rebuilt.passed_over else 0)
+
+
+@contextmanager
+def _progress(folder: DataFolder) -> Iterator[Tell]:
+    """Show how much of the log is done."""
+    with click.progressbar(length=folder.log_bytes, file=sys.stderr) as bar:
+        yield bar.update
 
 
 @contextmanager

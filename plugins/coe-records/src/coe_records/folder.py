@@ -51,6 +51,12 @@ class DataFolder:
         return self.path / "events"
 
     @property
+    def log_bytes(self) -> int:
+        """How large the log is."""
+        log = Log(self.events)
+        return sum(map(log.size, log.segments()))
+
+    @property
     def lock(self) -> Path:
         """Held by whoever writes to log and database, for as long as one group takes."""
         return self.events / "lock"

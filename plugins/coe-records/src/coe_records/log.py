@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from attrs import frozen
 
@@ -19,6 +19,13 @@ from coe_records.envelope import Damaged, Line, parse
 
 BLOCK_BYTES = 1 << 16
 """How much is read at a time."""
+
+Tell: TypeAlias = Callable[[int], None]
+"""Hears of each number of bytes of the log that was worked through."""
+
+
+def untold(_size_bytes: int) -> None:
+    """Tell nobody."""
 
 
 @frozen

@@ -11,6 +11,7 @@ from coe_records import manifest
 from coe_records.disk import Disk
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
+from coe_records.log import Tell, untold
 from coe_records.migration import migrate
 from coe_records.projection import CHUNK_LINES, Projection
 from coe_records.recovery import stop_seqs
@@ -29,8 +30,9 @@ class Rebuilt:
     """Where the old database is, if it was none."""
 
 
-def rebuild(folder: DataFolder, *, may_forget: bool = False) -> Rebuilt:
-    """Empty the tables and fill them again, in one transaction; writers wait meanwhile.
+def rebuild(folder: DataFolder, tell: Tell = untold, *, may_forget: bool = False) -> Rebuilt:
+    """Empty the tables and fill them again, in one transaction; writers wait meanwhile. `tell`
+    hears of the bytes of each segment that was read.
 
     Raises `Conflict`, and changes nothing, when the database has turns that the log has lost,
     unless it may forget them.
@@ -42,7 +44,7 @@ def rebuild(folder: DataFolder, *, may_forget: bool = False) -> Rebuilt:
         projection = folder.projection()
         with closing(projection.connection), projection.transaction():
             register(folder, projection.connection, folder.known_writers)
-            result = _refill(projection)
+            result = _refill(projection, tell)
             if not may_forget:
                 _refuse_loss(folder, projection)
     return Rebuilt(
@@ -53,15 +55,16 @@ def rebuild(folder: DataFolder, *, may_forget: bool = False) -> Rebuilt:
     )
 
 
-def _refill(projection: Projection) -> Rebuilt:
+def _refill(projection: Projection, tell: Tell) -> Rebuilt:
     projection.clear()
     log = projection.log
     paths, stops = log.segments(), stop_seqs(log, {})
     sealed = manifest.sealed(log.events)
-    replays = [
-        projection.replay(path, stop_seq=stops.get(path), is_sealed=path in sealed)
-        for path in paths
-    ]
+    replays = []
+    for path in paths:
+        replay = projection.replay(path, stop_seq=stops.get(path), is_sealed=path in sealed)
+        replays.append(replay)
+        tell(log.size(path))
     return Rebuilt(
         segments=len(paths),
         records=sum(replay.lines for replay in replays),
