@@ -80,14 +80,14 @@ def clustered(count: int, dimensions: int) -> Rows:
 async def embed(application: Application, texts: Sequence[str]) -> Rows:
     """Embed texts as passages, sixteen at a time."""
     alias, rows = application.settings.coe.embedder, []
-    async with working(application, "bench", "default") as work:
-        for at in range(0, len(texts), 16):
-            batch = tuple(texts[at : at + 16])
-            request = EmbeddingRequest(model=alias, input=batch, purpose="passage")
+    for at in range(0, len(texts), 16):
+        batch = tuple(texts[at : at + 16])
+        request = EmbeddingRequest(model=alias, input=batch, purpose="passage")
+        async with working(application, "bench", "default") as work:  # Which has its time.
             vectors = await application.need(Caller).embed(
                 alias, request, purpose="embedding", parent=work
             )
-            rows.append(np.frombuffer(vectors.data, "<f4").reshape(-1, vectors.dimensions))
+        rows.append(np.frombuffer(vectors.data, "<f4").reshape(-1, vectors.dimensions))
     return np.concatenate(rows)
 
 
