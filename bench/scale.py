@@ -195,7 +195,7 @@ async def recall(folder: Path, texts: Sequence[str], embedder: str) -> None:
     stale = Matrix(rows.shape[1])
     for number, row in enumerate(kept):
         stale.put(number, row)
-    made, found = stale.rest(stale.arranged()), []
+    made, found = stale.rest(stale.arranged()) if stale.is_stale else stale, []
     for vector in asked:
         exact = set(np.argsort(-(kept @ vector))[:TOP].tolist())
         near = np.nan_to_num(made.similarity(vector, len(kept)), nan=-1.0)
