@@ -1,5 +1,6 @@
 """A worker that spends a group's budget until it is told that nothing is left: `python spending.py
-ADDRESS_FILE SEED LIMIT`. It prints each amount that it was promised, before it would spend it.
+STORE SEED LIMIT`, STORE being a file of SQLite's or one with an address of Postgres. It prints each
+amount that it was promised, before it would spend it.
 """
 
 import asyncio
@@ -14,10 +15,17 @@ from coe_core.budget import BudgetBook
 from coe_core.clock import SystemClock
 from coe_core.error import BudgetExceeded
 from coe_core.settings import Secret
+from coe_core.state import SqliteStateStore
 
 
-async def spend(address: Path, seed: int, limit_usd: Decimal) -> None:
-    store = PostgresStateStore(address.parent / "none", Secret(f"file:{address}"))
+def store_at(place: Path) -> SqliteStateStore | PostgresStateStore:
+    if place.suffix == ".sqlite":
+        return SqliteStateStore(place)
+    return PostgresStateStore(place.parent / "none", Secret(f"file:{place}"))
+
+
+async def spend(place: Path, seed: int, limit_usd: Decimal) -> None:
+    store = store_at(place)
     await store.open()
     book = BudgetBook(store, SystemClock())
     chosen = random.Random(seed)
