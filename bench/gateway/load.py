@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -224,8 +223,8 @@ class Clients:
 
 
 def percentiles_ms(values_s: Sequence[float]) -> dict[str, float]:
-    """Return p50, p95 and p99 by nearest rank."""
-    ordered = sorted(values_s) or [math.nan]
+    """Return p50, p95 and p99 by nearest rank; without any, for how long nobody was answered."""
+    ordered = sorted(values_s) or [GIVE_UP_S]
     ranks = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
     places = {name: int(rank * (len(ordered) - 1)) for name, rank in ranks.items()}
     return {name: 1000 * ordered[place] for name, place in places.items()}
