@@ -10,7 +10,7 @@ from coe_core import Chunk, Turn
 from coe_core.engine import run
 from coe_core.error import BudgetExceeded, GuardRefused
 from coe_core.event import TurnFailed
-from coe_core.patience import in_time
+from coe_core.patience import in_time, within
 from coe_core.service import RecordReader
 
 from .conftest import StartHost
@@ -72,6 +72,54 @@ async def test_what_a_part_raises_itself_is_raised(start_host: StartHost, error:
     with pytest.raises(type(error)) as raised:
         await in_time(host.application, "a part", fails())
     assert raised.value is error
+
+
+async def test_what_waits_for_nothing_needs_no_time() -> None:
+    async def answers() -> str:
+        return "at once"
+
+    assert await within(0.0, "a part", answers()) == "at once"
+
+
+@pytest.mark.parametrize("waits", range(4))
+async def test_what_waits_again_and_again_comes_to_its_end(waits: int) -> None:
+    ended: list[str] = []
+
+    async def works(*, fails: bool) -> int:
+        try:
+            for _ in range(waits):
+                await asyncio.sleep(0)
+            if fails:
+                raise OSError("at the end")
+            return waits
+        finally:
+            ended.append("ended")
+
+    assert await within(60.0, "a part", works(fails=False)) == waits
+    with pytest.raises(OSError, match="at the end"):
+        await within(60.0, "a part", works(fails=True))
+    assert ended == ["ended", "ended"]
+
+
+async def test_a_part_that_is_cancelled_is_told() -> None:
+    told: list[str] = []
+    begun = asyncio.Event()
+
+    async def works() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            told.append("cancelled")
+            raise
+
+    task = asyncio.create_task(within(60.0, "a part", works()))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert told == ["cancelled"]
 
 
 async def test_a_provider_that_keeps_no_time_is_left(start_host: StartHost) -> None:
