@@ -225,9 +225,7 @@ def test_what_was_said_is_text_and_the_policy_would_stop_a_script(
     page = context.new_page()
     told: list[str] = []
     page.on("console", lambda message: told.append(message.text))
-    page.goto(console.url)
-    page.get_by_label("API key").fill(console.keys["admin"])
-    page.keyboard.press("Enter")
+    sign_in(page, console, "admin")
     page.goto(f"{console.url}/turns")
     expect(page.locator("td a").first).to_be_visible()
     page.goto(f"{console.url}/turns/{console.bold}")
