@@ -112,7 +112,7 @@ class Matrix:
         made = Matrix(self.dimensions)
         made._rows, made._numbers = rows[order], numbers[order]
         made._count, made._cells = count, Cells(centres, bounds)
-        made._places = np.full(int(numbers[:count].max()) + 1, -1)
+        made._places = np.full(int(np.max(numbers[:count])) + 1, -1)
         made._places[made._numbers] = np.arange(count)
         return made
 
