@@ -62,8 +62,6 @@ def clock() -> ManualClock:
 async def monitor(folder: DataFolder, clock: ManualClock) -> AsyncIterator[RecordsMonitor]:
     async for monitor in watched(folder, clock):
         await monitor.open()
-        while not clock._sleepers:  # It looks by itself, and a probe is for one thread at a time.
-            await asyncio.sleep(0.001)
         yield monitor
         await monitor.close()
 
@@ -77,7 +75,10 @@ async def alerts(monitor: RecordsMonitor) -> dict[str, Alert]:
     return {alert.rule: alert for rule in rules(monitor) for alert in await rule.evaluate(now)}
 
 
-async def look(monitor: RecordsMonitor, times: int = 1) -> None:
+async def look(monitor: RecordsMonitor, clock: ManualClock, times: int = 1) -> None:
+    """Look, when the monitor has looked by itself: a probe is for one thread at a time."""
+    while not clock._sleepers:
+        await asyncio.sleep(0.001)
     for _ in range(times):
         await monitor.records.look(monitor.probe)
 
@@ -179,16 +180,16 @@ async def test_a_database_left_behind_is_said_after_a_while(
     pointers = [await monitor.records.append(make_turn(n)) for n in range(3)]
     end = sql.execute("SELECT end_bytes FROM segments").fetchone()
     sql.execute("UPDATE segments SET end_bytes = ?", [pointers[1].offset])
-    await look(monitor)
+    await look(monitor, clock)
     seen = await figures(monitor)
     assert seen["records_sync_lag_records"] == 2
     assert seen["records_sync_lag_bytes"] == pointers[1].length + pointers[2].length
     assert "records-sync-lag" not in await alerts(monitor)
     await clock.advance(LAG_S)
-    await look(monitor)
+    await look(monitor, clock)
     assert "2 records" in (await alerts(monitor))["records-sync-lag"].text
     sql.execute("UPDATE segments SET end_bytes = ?", end)
-    await look(monitor)
+    await look(monitor, clock)
     assert await alerts(monitor) == {}
     assert (await figures(monitor))["records_sync_lag_seconds"] == 0
 
@@ -200,57 +201,57 @@ async def test_a_database_that_keeps_up_does_not_lag_however_busy_it_is(
     for number in range(20):
         pointer = await monitor.records.append(make_turn(number))
         sql.execute("UPDATE segments SET end_bytes = ?", [pointer.offset])
-        await look(monitor)
+        await look(monitor, clock)
         sql.execute("UPDATE segments SET end_bytes = ?", [pointer.offset + pointer.length])
         await clock.advance(PROBE_S)
     assert monitor.lag_s <= PROBE_S
 
 
 async def test_a_turn_without_its_row_is_found_and_forgotten_when_mended(
-    monitor: RecordsMonitor, make_turn: MakeTurn, sql: Any
+    monitor: RecordsMonitor, clock: ManualClock, make_turn: MakeTurn, sql: Any
 ) -> None:
     for number in range(4):
         await monitor.records.append(make_turn(number))
     monitor.probe = Probe(monitor.records.log, Random(1))
-    await look(monitor, 20)
+    await look(monitor, clock, 20)
     assert (await figures(monitor))["records_spot_checks_total"] == 40
     assert await alerts(monitor) == {}
     row = sql.execute("SELECT * FROM interactions LIMIT 1").fetchone()
     sql.execute("DELETE FROM interactions WHERE id = ?", row[:1])
-    await look(monitor, 50)
+    await look(monitor, clock, 50)
     assert (await figures(monitor))["records_missing"] >= 1
     assert "is not in the database" in (await alerts(monitor))["records-damaged"].text
     marks = ", ".join("?" for _ in row)
     sql.execute(f"INSERT INTO interactions VALUES ({marks})", row)
-    await look(monitor)
+    await look(monitor, clock)
     assert (await figures(monitor))["records_missing"] == 0
     assert await alerts(monitor) == {}
 
 
 async def test_a_flipped_bit_is_found_and_forgotten_when_mended(
-    monitor: RecordsMonitor, folder: DataFolder, make_turn: MakeTurn
+    monitor: RecordsMonitor, clock: ManualClock, folder: DataFolder, make_turn: MakeTurn
 ) -> None:
     pointers = [await monitor.records.append(make_turn(n)) for n in range(4)]
     path = folder.events / pointers[0].segment
     whole = path.read_bytes()
     at = pointers[2].offset + pointers[2].length // 2
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
-    await look(monitor, 50)
+    await look(monitor, clock, 50)
     seen = await figures(monitor)
     assert seen["records_bad_pointers"] >= 1
     assert seen["records_missing"] == 0
     assert "cannot be read at its pointer" in (await alerts(monitor))["records-damaged"].text
     path.write_bytes(whole)
-    await look(monitor)
+    await look(monitor, clock)
     assert await alerts(monitor) == {}
 
 
 async def test_a_segment_that_is_gone_is_found(
-    monitor: RecordsMonitor, folder: DataFolder, make_turn: MakeTurn
+    monitor: RecordsMonitor, clock: ManualClock, folder: DataFolder, make_turn: MakeTurn
 ) -> None:
     pointer = await monitor.records.append(make_turn())
     (folder.events / pointer.segment).unlink()
-    await look(monitor)
+    await look(monitor, clock)
     assert (await figures(monitor))["records_bad_pointers"] == 1
     assert next(str(spot) for spot in monitor.probe.faults).startswith("turn ")
     assert str(Spot(None, "a.jsonl", 7)) == "a.jsonl at byte 7"
