@@ -388,15 +388,17 @@ def test_unknown_job_is_refused_with_those_there_are(folder: DataFolder) -> None
 class OnFolders:
     @pytest.fixture(autouse=True)
     def folders(self, new_folder: Callable[[], DataFolder]) -> None:
-        self.records = Records(new_folder().path, ManualClock(), 1 << 20)
+        self.folder = new_folder()
+        self.records = Records(self.folder.path, ManualClock(), 1 << 20)
         self.standing = StandingDeployment(scripted_application())
 
 
 class TestSummaries(OnFolders, SegmentJobContract):
     async def make(self) -> AsyncIterator[SummaryKeeper]:  # type: ignore[override]
-        await self.records.open()
-        yield SummaryKeeper(self.standing, self.records, "", 100)
-        await self.records.close()
+        records = Records(self.folder.path, ManualClock(), 1 << 20)  # a law may make several
+        await records.open()
+        yield SummaryKeeper(self.standing, records, "", 100)
+        await records.close()
 
 
 class TestRetry(OnFolders, JobContract):
