@@ -110,13 +110,16 @@ class Part:
     tools: dict[str, CheckedTool] = field(factory=dict)
     services: dict[type[Any], Any] = field(factory=dict)
     needs: dict[type[Any], Any] = field(factory=dict)
+    """The services that it asked for, to what it was given; to None where nobody has one."""
     settings: Settings | None = None
     """The deployment's settings, if the plugin read them."""
     problems: list[PluginProblem] = field(factory=list)
 
     def blame(self, text: str, mend: str) -> None:
-        """Note a problem of this plugin's contribution."""
-        self.problems.append(self.installed.problem("contribute", text, mend))
+        """Note a problem of this plugin's contribution, once: several hooks may meet it."""
+        problem = self.installed.problem("contribute", text, mend)
+        if problem not in self.problems:
+            self.problems.append(problem)
 
 
 @define
@@ -216,9 +219,9 @@ class Composition:
                 waiting.append(other)
         self._pending += waiting
         provider = self.services.get(wanted, self.engine_services.get(wanted))
+        part.needs[wanted] = provider
         if provider is None:
             raise MissingService(f"no plugin provides the service {wanted.__name__}")
-        part.needs[wanted] = provider
         return provider
 
     def _call(self, part: Part, hook: str, *, may_wait: bool = False) -> list[Any]:
@@ -237,7 +240,7 @@ class Composition:
             if may_wait:
                 raise
             mend = "Install or enable a plugin that does."
-            part.blame(f"{hook}: {error.message}", mend)
+            part.blame(error.message, mend)
         except CoeError as error:
             part.blame(f"{hook}: {error.message}", "Mend what it says.")
         except Exception as error:

@@ -23,7 +23,7 @@ from coe_core import (
 from coe_core.error import Conflict, SettingsError, StartRefused
 from coe_core.host import Host
 from coe_core.plugin import settings_class
-from coe_core.testing import MemoryKnowledgeStore, MemoryStateStore
+from coe_core.testing import MemoryKnowledgePlugin, MemoryKnowledgeStore, MemoryStateStore
 from coe_core.testing.scripted import ScriptedProvider
 from coe_core.toggle import plugin_toggle
 
@@ -324,6 +324,30 @@ async def test_switching_swaps_and_turns_in_flight_keep_what_they_had(
     assert (kept.opened, kept.closed) == (1, 0)
     await host.change("toggles/plugins/second", value=None, actor="tester")
     assert [router.name for router in host.application.routers] == ["kept", "switched"]
+
+
+async def test_what_lacked_a_service_is_back_with_it(start_host: StartHost) -> None:
+    """Meanwhile it is one problem, however many of its hooks want the service."""
+
+    class RoofPlugin:
+        @hookimpl
+        def coe_routers(self, ctx: Any) -> list[Counting]:
+            ctx.need(KnowledgeStore)
+            return [Counting("roof")]
+
+        @hookimpl
+        def coe_tools(self, ctx: Any) -> list[Any]:
+            ctx.need(KnowledgeStore)
+            return []
+
+    plugins = Given("ground", MemoryKnowledgePlugin), Given("roof", RoofPlugin)
+    host: Host = await start_host(SETTINGS, GOOD, *plugins)
+    await host.change("toggles/plugins/ground", value=False, actor="tester")
+    [problem] = host.application.problems
+    assert (problem.plugin, host.application.routers) == ("roof", ())
+    await host.change("toggles/plugins/ground", value=True, actor="tester")
+    assert host.application.problems == ()
+    assert [router.name for router in host.application.routers] == ["roof"]
 
 
 async def test_a_plugin_s_routers_keep_its_order(start_host: StartHost) -> None:
