@@ -8,10 +8,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from attrs import evolve
 from coe_kpi.book import Book
 from coe_kpi.command import cells
 from coe_kpi.exposition import written
 from coe_kpi.fact import PICO
+from coe_kpi.gauge import MOST_VALUES
 from coe_kpi.kpi import Kpis
 from coe_kpi.panel import KpiPanel, dollars, percent
 from coe_kpi.report import BY, Query, Report, report
@@ -20,8 +22,10 @@ from hypothesis import strategies as st
 
 from coe_core.access import GroupName, Principal
 from coe_core.error import InvalidField
+from coe_core.identity import TurnId, uuid7
 from coe_core.panel import Stat
 from coe_core.testing.clock import EPOCH, ManualClock
+from coe_core.turn import Route
 
 from .counting import Count, count
 from .traffic import GROUPS, MODELS, Paged, Traffic
@@ -157,6 +161,21 @@ async def test_gauges_are_the_report_s_numbers(open_book: OpenBook) -> None:
                 assert samples["coe_kpi_model_tokens", *key] == row.kpis.token_usage.total
 
 
+async def test_no_series_stands_twice_though_some_turns_led_nowhere(open_book: OpenBook) -> None:
+    turn = Traffic(Random(3)).turn()
+    routes = [None, None, *(Route(model=f"model-{n}") for n in range(2 * MOST_VALUES))]
+    reader = Paged(1000)
+    reader.log = [
+        evolve(turn, id=TurnId(uuid7()), provenance=None, started_at=EPOCH, route=route)
+        for route in routes
+    ]
+    async with open_book(reader) as book:
+        await book.catch_up()
+        names = [(s.metric, *sorted(s.labels.items())) for s in await book.measure()]
+    assert len(set(names)) == len(names)
+    assert ("coe_kpi_model_turns", ("model", "none"), ("window", "24h")) in names
+
+
 async def test_feedback_revises_the_turn_s_own_window_whenever_it_comes(
     open_book: OpenBook,
 ) -> None:
@@ -220,8 +239,6 @@ async def test_what_nothing_is_counted_by_is_refused(open_book: OpenBook) -> Non
 
 
 async def test_junk_labels_are_shown_together(open_book: OpenBook) -> None:
-    from attrs import evolve
-
     reader = Paged(1000)
     traffic = Traffic(Random(2))
     turns = [evolve(traffic.turn(), provenance=None, started_at=EPOCH) for _ in range(400)]

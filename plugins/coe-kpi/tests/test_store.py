@@ -1,5 +1,6 @@
 """The roll-ups' file is several processes', and several connections' of each."""
 
+import itertools
 import subprocess
 import sys
 from contextlib import closing
@@ -7,9 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from coe_kpi.fact import Scope, TurnFact
+from coe_kpi.fact import Call, Scope, TurnFact
 from coe_kpi.fold import SUCCESS
-from coe_kpi.store import RollupStore, Sought
+from coe_kpi.report import Query, kpis_by
+from coe_kpi.store import MOST_FITS, RollupStore, Sought
 from coe_kpi.view import Cut
 from coe_kpi.window import Window
 from hypothesis import given, settings
@@ -106,3 +108,49 @@ def test_the_turns_behind_a_number_are_those_that_it_counts(
     counted = sums.get("", {}).get(SUCCESS)
     if counted is not None:
         assert len(found) == (counted.tool_turns if with_tools else counted.turns)
+
+
+HOURS = Window(0, 120)
+SCOPES = [*itertools.product(("research", "sales"), ("code", "refunds"), ("small", "large"))]
+WHERE = [
+    {label: value for label, value in zip(("group", "route", "model"), scope, strict=True) if value}
+    for scope in itertools.product((None, "research"), (None, "code"), (None, "small"))
+]
+
+
+def kpis_of(store: RollupStore, where: dict[str, str], by: Any) -> Any:
+    return kpis_by(store, [HOURS], Query(**where), by)
+
+
+def turns_of(store: RollupStore, where: dict[str, str], _: Any) -> Any:
+    cut = Cut({"target" if label == "model" else label: v for label, v in where.items()})
+    return [*store.behind(Sought(part=HOURS, cut=cut, results=(SUCCESS,)))]
+
+
+ASKS = [(kpis_of, where, by) for where in WHERE for by in (None, "group", "route", "model")]
+ASKS += [(turns_of, where, None) for where in WHERE]
+
+
+@settings(deadline=None, max_examples=10)
+@given(order=st.permutations(ASKS))
+def test_answers_do_not_depend_on_what_was_asked_before(order: list[Any]) -> None:
+    with TemporaryDirectory() as folder, closing(RollupStore.open(Path(folder) / "k")) as store:
+        turns = [of_model(f"{n}", *scope) for n, scope in enumerate(SCOPES)]
+        store.add(turns, behind="", cursor="1")
+        for ask, where, by in order:
+            with closing(RollupStore.open(Path(folder) / "k")) as another:
+                assert ask(store, where, by) == ask(another, where, by)
+
+
+def of_model(id_: str, group: str, route: str, model: str) -> TurnFact:
+    call = Call(scope=Scope(group, route, model, model, "chat"), input_tokens=5)
+    scope = Scope(group, route, model)
+    return TurnFact(id=id_, minute=60, scope=scope, result="success", calls=(call,))
+
+
+def test_junk_that_is_asked_for_does_not_stay(tmp_path: Path) -> None:
+    with closing(RollupStore.open(tmp_path / "k")) as store:
+        store.add([of_model("a", "research", "code", "small")], behind="", cursor="1")
+        for number in range(3 * MOST_FITS):
+            kpis_of(store, {"route": f"junk-{number}"}, None)
+        assert len(store._fits) <= MOST_FITS

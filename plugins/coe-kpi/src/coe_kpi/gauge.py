@@ -17,14 +17,16 @@ from coe_kpi.fact import minute_of
 from coe_kpi.kpi import Kpis
 from coe_kpi.report import Query, kpis_by
 from coe_kpi.store import RollupStore
-from coe_kpi.view import OTHER, Label
+from coe_kpi.view import Label
 from coe_kpi.window import Window, window
 
 WINDOWS = ("5m", "30m", "1h", "6h", "24h", "3d")
 LABELLED_WINDOWS = ("1h", "24h")
 LABELS: tuple[Label, ...] = ("model", "group")
 MOST_VALUES = 20
-"""So many models and groups have series of their own."""
+"""So many models and groups have series of their own; the others are together."""
+NO_TARGET = "none"
+"""The model of turns that led nowhere."""
 
 
 @frozen
@@ -52,7 +54,7 @@ class Gauges:
                 (of_each,) = kpis_by(store, part, Query(), label, MOST_VALUES)
                 for value_of, kpis_of in of_each.items():
                     for metric, value in _of_one(kpis_of):
-                        labels = {"window": length, label: value_of or OTHER}
+                        labels = {"window": length, label: value_of or NO_TARGET}
                         yield f"{label}_{metric}", value, labels
         yield from self._budgets(store, now)
 

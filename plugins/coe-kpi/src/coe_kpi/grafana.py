@@ -1,7 +1,7 @@
 """The dashboard for Grafana: `coe kpi dashboard`.
 
 Every worker exports the same KPIs, and each its own process's figures: so a query takes the highest
-of a KPI, and of a process's figures the sum or the worst.
+of a KPI, and of a process's figures the sum or the worst, of those workers that were scraped.
 """
 
 from __future__ import annotations

@@ -63,6 +63,9 @@ CREATE TABLE calls (
 ) WITHOUT ROWID;
 """
 
+MOST_FITS = 1_000
+"""So many questions' scopes are remembered at a time: junk shall not fill the memory."""
+
 VIEWS: Mapping[Table, tuple[View, ...]] = {"turns": TURN_VIEWS, "calls": CALL_VIEWS}
 
 TurnsBy: TypeAlias = "dict[str, dict[int, TurnSums]]"
@@ -96,8 +99,10 @@ class RollupStore:
 
     _connection: sqlite3.Connection
     _fold: Fold = field(init=False)
-    _fits: dict[object, tuple[int | None, Sequence[int]]] = field(factory=dict, init=False)
-    """View and filters, to the scopes that fit, and the newest scope that was looked at."""
+    _fits: dict[object, Sequence[int]] = field(factory=dict, init=False)
+    """Labels of a view and filters, to the scopes that fit."""
+    _fits_newest: int | None = field(default=None, init=False)
+    """The newest scope there was when they were looked up."""
     _made: str = field(default="", init=False)
     """Of which making of the tables this is known; another process may begin them again."""
 
@@ -247,11 +252,13 @@ class RollupStore:
     def _fitting(self, view: View, cut: Cut) -> Sequence[int]:
         """List the numbers of the scopes that fit, as this view has them."""
         (newest,) = self._connection.execute("SELECT max(id) FROM scopes").fetchone()
-        key = (view.number, *sorted(cut.where.items()))
-        known, found = self._fits.get(key, (None, ()))
-        if known != newest:
+        if newest != self._fits_newest or len(self._fits) >= MOST_FITS:
+            self._fits.clear()
+            self._fits_newest = newest
+        key = (view.labels, *sorted(cut.where.items()))
+        if (found := self._fits.get(key)) is None:
             found = [number for (number,) in self._connection.execute(*fitting(view, cut))]
-            self._fits[key] = newest, found
+            self._fits[key] = found
         return found
 
     def _state(self) -> tuple[str, int]:

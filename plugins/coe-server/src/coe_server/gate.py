@@ -8,6 +8,7 @@ time again. Additive increase and multiplicative decrease, as in TCP (RFC 5681, 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -97,7 +98,11 @@ class Gate:
             "coe_server_turns_limit": int(self._limit),
             "coe_server_turns_refused_total": self._refused,
         }
-        return [Sample(metric=name, value=value, at=now) for name, value in measured.items()]
+        worker = {"worker": str(os.getpid())}  # Another's counter is not this one's, fallen back.
+        return [
+            Sample(metric=name, value=value, at=now, labels=worker)
+            for name, value in measured.items()
+        ]
 
     async def _wait(self, group: str) -> None:
         if self.waiting >= self.settings.queue_limit:
