@@ -6,12 +6,13 @@ from itertools import pairwise
 import pytest
 from coe_models_openai.frame import NotAFrame
 from coe_models_openai.text import joined
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coe_core.answer import AnswerBuilder
 from coe_core.model import Chunk, ToolCallDelta, Usage
 
+SURE = {"logprobs": {"content": [{"token": "0", "logprob": 0.0}]}}
 CHUNKS = st.builds(
     Chunk,
     content=st.sampled_from(["", "a", " word", "세계"]),
@@ -20,7 +21,7 @@ CHUNKS = st.builds(
     usage=st.sampled_from([None, None, Usage(output_tokens=1)]),
     index=st.sampled_from([0, 0, 0, 1]),
     delta_extra=st.sampled_from([{}, {}, {"reasoning_content": "hm"}]),
-    choice_extra=st.sampled_from([{}, {}, {"logprobs": None}]),
+    choice_extra=st.sampled_from([{}, {"logprobs": None}, SURE]),
     extra=st.sampled_from([{}, {"system_fingerprint": "f"}, {"obfuscation": "x"}]),
 )
 
@@ -31,10 +32,12 @@ def built(chunks: list[Chunk]) -> tuple[object, ...]:
     for chunk in chunks:
         builder.add(chunk)
     usages = [chunk.usage for chunk in chunks if chunk.usage]
-    return builder.messages(), builder.finish_reasons(), builder.extra, usages
+    extras = {index: choice.choice_extra for index, choice in builder.choices.items()}
+    return builder.messages(), builder.finish_reasons(), builder.extra, extras, usages
 
 
 @given(st.lists(CHUNKS))
+@example([Chunk(content="0", choice_extra=SURE)] * 2)
 def test_the_answer_is_the_same(chunks: list[Chunk]) -> None:
     assert built([*joined(chunks)]) == built(chunks)
 

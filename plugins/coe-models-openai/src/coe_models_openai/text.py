@@ -39,8 +39,11 @@ def _goes_on(chunk: Chunk, following: Chunk) -> bool:
 
 
 def _is_text(chunk: Chunk) -> bool:
-    is_alone = not (chunk.tool_calls or chunk.finish_reason or chunk.usage or chunk.delta_extra)
-    return is_alone and bool(chunk.content)
+    """Whether it brings nothing else. Logprobs, null where none were asked for, are of each token,
+    so that equal ones are not one.
+    """
+    others = chunk.tool_calls or chunk.finish_reason or chunk.usage or chunk.delta_extra
+    return bool(chunk.content) and not others and not any(chunk.choice_extra.values())
 
 
 def _one(run: list[Chunk]) -> Chunk:
