@@ -68,7 +68,8 @@ class Call:
     continues: AttemptId | None = None
     first_token_s: float | None = None
     usage: Usage | None = None
-    output_tokens: int = 0
+    output: list[str] = field(factory=list)
+    """What came so far."""
     attempt: Attempt | None = None
     _open_choices: set[int] = field(factory=set, init=False)
     _finished: bool = field(default=False, init=False)
@@ -142,9 +143,9 @@ class Call:
             self._open_choices.discard(chunk.index)
         elif chunk.content or chunk.tool_calls:
             self._open_choices.add(chunk.index)
-        self.output_tokens += estimate_tokens(chunk.content)
+        self.output.append(chunk.content)
         for piece in chunk.tool_calls:
-            self.output_tokens += estimate_tokens(piece.arguments)
+            self.output.append(piece.arguments)
 
     def end(
         self, outcome: Literal["ok", "failed", "cancelled"], error: CoeError | None = None
@@ -179,9 +180,9 @@ class Call:
         """Estimate; an upstream that failed before its first token is taken to bill nothing."""
         if outcome == "failed" and self.first_token_s is None:
             return Usage(estimated=True)
-        return Usage(
-            input_tokens=self.prompt_tokens, output_tokens=self.output_tokens, estimated=True
-        )
+        # Of the whole: in how many pieces it came must not change what it costs.
+        output_tokens = estimate_tokens("".join(self.output))
+        return Usage(input_tokens=self.prompt_tokens, output_tokens=output_tokens, estimated=True)
 
 
 @asynccontextmanager

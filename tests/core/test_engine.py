@@ -206,8 +206,13 @@ async def test_costs_are_exact_and_usage_is_the_upstreams(start_host: StartHost)
     assert str(attempt.cost_usd) == "0.000013"
 
 
-async def test_usage_that_is_not_reported_is_estimated_and_marked(start_host: StartHost) -> None:
-    host = await host_of(start_host, Played([[Chunk(content="a b c d", finish_reason="stop")]]))
+@pytest.mark.parametrize("pieces", [("a b c d",), ("a", " ", "b", " c", " d")])
+async def test_usage_that_is_not_reported_is_estimated_and_marked(
+    start_host: StartHost, pieces: Sequence[str]
+) -> None:
+    """The same, in however many pieces it came."""
+    chunks = [Chunk(content=piece) for piece in pieces]
+    host = await host_of(start_host, Played([[*chunks, Chunk(finish_reason="stop")]]))
     [attempt] = record_of(await play(host.application, ask())).attempts
     assert attempt.usage.estimated
     assert attempt.usage.input_tokens > 0
