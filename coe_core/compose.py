@@ -192,10 +192,12 @@ class Composition:
             if not isinstance(offer, Service) or offer.contract not in SERVICES:
                 text = f"coe_services returned {offer!r:.80}, no Service of a known contract"
                 part.blame(text, "Return Service(contract=..., provider=...).")
-            elif not provides(type(part.plugin), offer.contract):
+                continue
+            if not provides(type(part.plugin), offer.contract):
+                # It is taken all the same: without its journal turns would be forgotten.
                 text = f"its `provides` does not name {offer.contract.__name__}, which it provides"
                 part.blame(text, "Name it there, or leave `provides` out.")
-            elif broken := violations(offer.provider, offer.contract):
+            if broken := violations(offer.provider, offer.contract):
                 text = f"its {offer.contract.__name__} is none: {'; '.join(broken)}"
                 part.blame(text, "Make it satisfy the contract.")
             else:

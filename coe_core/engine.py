@@ -42,7 +42,7 @@ from coe_core.event import (
 from coe_core.ledger import answer_usage
 from coe_core.message import ToolCall, user
 from coe_core.model import Chunk, Model, Vectors
-from coe_core.patience import in_time, left_s
+from coe_core.patience import in_time, left_s, to_the_end
 from coe_core.progress import Progress
 from coe_core.rate import RateMeter
 from coe_core.record import Interaction, Record
@@ -336,12 +336,7 @@ async def _record(progress: Progress, outcome: Outcome) -> Interaction:
     """Write the record, and hand it to the sinks, to the end though the client goes meanwhile: a
     turn has one record. Raises `Unavailable` when it cannot be kept.
     """
-    writing = asyncio.create_task(_write(progress, outcome))
-    try:
-        return await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait([writing])
-        raise
+    return await to_the_end(_write(progress, outcome))
 
 
 async def _write(progress: Progress, outcome: Outcome) -> Interaction:

@@ -28,6 +28,7 @@ from coe_core.compose import Part, PluginCommands, compose, compose_commands
 from coe_core.ephemeral import ClosedJournal, EphemeralRecords
 from coe_core.error import CoeError, StartRefused, Unavailable
 from coe_core.message import Json
+from coe_core.patience import to_the_end
 from coe_core.plugin import Installed, discover, may_provide
 from coe_core.rate import RateMeter
 from coe_core.scheduler import JobScheduler
@@ -72,6 +73,8 @@ class Host:
     _parts: Mapping[str, Part] = field(factory=dict, init=False)
     _live: dict[Application, list[Any]] = field(factory=dict, init=False)
     """The applications that may still run turns, with their components."""
+    _composed_now: set[int] = field(factory=set, init=False)
+    """The components of the application that is being composed and opened."""
     _turns: Counter[Application] = field(factory=Counter, init=False)
     _open: dict[int, Any] = field(factory=dict, init=False)
     _standing: Standing = field(init=False)
@@ -153,14 +156,21 @@ class Host:
         return self.application
 
     async def change(self, key: str, value: Json, *, actor: str) -> None:
-        """Change a toggle or an operator's parameter, as `Deployment.change` says."""
+        """Change a toggle or an operator's parameter, as `Deployment.change` says: whole, whoever
+        asked for it may have gone.
+        """
         toggle.check(self.application, key, value)
+        await to_the_end(self._change(key, value, actor))
+
+    async def _change(self, key: str, value: Json, actor: str) -> None:
         async with self.lease() as before:
             await before.need(StateStore).put(key, value)
-            await self._adopt(self.settings)
-            closed = isinstance(self.application.need(service.Journal), ClosedJournal)
-            # It may be this change that closed it.
-            await toggle.record(before if closed else self.application, key, value, actor)
+            try:
+                await self._catch_up()
+            finally:  # It stands, and others follow it, whether it could be applied here or not.
+                closed = isinstance(self.application.need(service.Journal), ClosedJournal)
+                # It may be this change that closed it.
+                await toggle.record(before if closed else self.application, key, value, actor)
 
     async def close(self) -> None:
         """Close every component, the last opened first."""
@@ -177,18 +187,27 @@ class Host:
     async def _adopt(self, settings: Settings) -> None:
         """Compose with the present toggles, open what is new, and swap."""
         async with self._swap:
-            store = self._store()
-            while True:
-                standing = await Standing.read(store)
-                application, self._parts = await self._composed(settings, standing)
-                if (chosen := application.need(StateStore)) is store:
-                    break
-                store = chosen  # It may say otherwise than the one that led to it.
-            self.settings, self._standing = settings, standing
-            self.application = application
-            for accounts in (BudgetBook, RateMeter):
-                self.engine_services[accounts].store = application.need(StateStore)
-            await self._retire()
+            await self._swap_in(settings)
+
+    async def _catch_up(self) -> None:
+        """Adopt what operators have switched, unless it is in force."""
+        async with self._swap:
+            if await Standing.read(self._store()) != self._standing:
+                await self._swap_in(self.settings)
+
+    async def _swap_in(self, settings: Settings) -> None:
+        store = self._store()
+        while True:
+            standing = await Standing.read(store)
+            application, self._parts = await self._composed(settings, standing)
+            if (chosen := application.need(StateStore)) is store:
+                break
+            store = chosen  # It may say otherwise than the one that led to it.
+        self.settings, self._standing = settings, standing
+        self.application = application
+        for accounts in (BudgetBook, RateMeter):
+            self.engine_services[accounts].store = application.need(StateStore)
+        await self._retire()
 
     def _keepers(self) -> set[str]:
         """Name the plugin whose state store says what is switched off: it cannot be itself."""
@@ -217,6 +236,7 @@ class Host:
                 previous=self._parts,
                 operator_params=toggle.operator_params(standing.changes),
             )
+            self._composed_now = {id(c) for part in parts.values() for c in _components(part)}
             problem = await self._open_all(parts)
             if problem is not None and StateStore in parts[problem.plugin].services:
                 raise StartRefused(f"without its state nobody knows who may do what: {problem}")
@@ -235,6 +255,7 @@ class Host:
             kept=kept,
         )
         self._live[application] = [c for part in parts.values() for c in _components(part)]
+        self._composed_now = set()
         return application, parts
 
     def _why_unrecorded(self, application: Application, parts: Mapping[str, Part]) -> str | None:
@@ -281,6 +302,7 @@ class Host:
                 del self._live[application]
                 self._turns.pop(application, None)
         kept = {id(c) for components in self._live.values() for c in components}
+        kept |= self._composed_now  # A turn of the application before may end meanwhile.
         for key in [key for key in self._open if key not in kept]:
             if (component := self._open.pop(key, None)) is not None:  # Else another sees to it.
                 await _close(component)
@@ -304,8 +326,7 @@ class Host:
         while True:
             async for _ in self._store().watch(prefix):
                 try:
-                    if await Standing.read(self._store()) != self._standing:
-                        await self._adopt(self.settings)
+                    await self._catch_up()
                 except CoeError as error:
                     logger.bind(prefix=prefix, code=error.code).error("a change was not applied")
             await asyncio.sleep(0)  # It was closed: another is in its place, or we are to end.

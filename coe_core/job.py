@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -16,6 +15,7 @@ from coe_core.engine import keep
 from coe_core.error import CoeError
 from coe_core.identity import uuid7
 from coe_core.ledger import Ledger
+from coe_core.patience import to_the_end
 from coe_core.record import JobRun
 from coe_core.service import Clock
 
@@ -84,9 +84,4 @@ async def _record(work: Work, started_at: datetime, error: BaseException | None)
         error_code=known.code if known else None,
         error=known.message if known else None,
     )
-    writing = asyncio.create_task(keep(work.application, run))
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait([writing])
-        raise
+    await to_the_end(keep(work.application, run))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from coe_core.timeout import DEFAULTS
@@ -57,6 +57,16 @@ def _rest(steps: Generator[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]
                 awaited = next(steps)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for work that is done whole, though whoever waits for it be cancelled meanwhile."""
+    working = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait([working])
+        raise
 
 
 def left_s(turn: Turn, clock: Clock) -> float:

@@ -153,6 +153,9 @@ def _register(installed: Installed, plugin: Any) -> None:
         if name.startswith("coe_") and name not in HOOK_NAMES:
             text = f"there is no hook {name!r}{nearest(name, HOOK_NAMES)}"
             raise installed.failed("register", text, "Rename the method.")
+    if not isinstance(getattr(type(plugin), "provides", ()), tuple):
+        mend = "Write the contracts as a tuple: (Database,)."
+        raise installed.failed("register", "its `provides` is no tuple", mend)
     manager = _specified()
     try:
         manager.register(plugin)
@@ -195,7 +198,8 @@ def provides(cls: type[Any], contract: type[Any]) -> bool:
     """Tell whether a plugin that offers services may provide this one: it may, unless its class
     names in `provides` the ones that it does.
     """
-    return contract in getattr(cls, "provides", (contract,))
+    named = getattr(cls, "provides", None)
+    return contract in named if isinstance(named, tuple) else True
 
 
 def may_provide(installed: Installed, contract: type[Any]) -> bool:

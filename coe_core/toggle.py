@@ -53,8 +53,8 @@ def check(application: Application, key: str, value: Json) -> None:
             f"the plugin {name!r} is required: take it out of [coe] required_plugins first"
         )
     raise Conflict(
-        f"the plugin {name!r} cannot be switched off over itself: stop the server, then write "
-        f"enabled = false into [plugins.{name}]"
+        f"the plugin {name!r} cannot be switched off over itself: stop the server, then `coe "
+        f"plugins disable {name}`; where it keeps the switches, enabled = false in its table"
     )
 
 

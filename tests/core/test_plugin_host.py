@@ -41,6 +41,14 @@ ROUTER = """
 """
 
 BROKEN: dict[str, tuple[str, str, str]] = {
+    "names_no_tuple": (
+        (
+            "class Plugin:\n    provides = KnowledgeStore\n    @hookimpl\n"
+            "    def coe_services(self, ctx):\n        return []"
+        ),
+        "register",
+        "`provides` is no tuple",
+    ),
     "missing_module": ("import no_such_library", "import", "'no_such_library' is missing"),
     "raises_on_import": ("raise RuntimeError('boom')", "import", "RuntimeError: boom"),
     "not_a_class": ("Plugin = 3", "import", "not a class"),
@@ -326,6 +334,81 @@ async def test_switching_swaps_and_turns_in_flight_keep_what_they_had(
     assert [router.name for router in host.application.routers] == ["kept", "switched"]
 
 
+class Slow(Counting):
+    """Opens when it is told to."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.begun, self.let = asyncio.Event(), asyncio.Event()
+
+    async def open(self) -> None:
+        self.begun.set()
+        await self.let.wait()
+        await super().open()
+
+
+PAIR_OFF = SETTINGS + "[plugins.pair]\nenabled = false\n"
+
+
+async def test_a_turn_that_ends_while_another_application_opens_closes_nothing_of_it(
+    start_host: StartHost,
+) -> None:
+    quick, slow = Counting("quick"), Slow("slow")
+    pair, old = contributing("pair", routers=[quick, slow]), contributing("old", routers=[])
+    host: Host = await start_host(PAIR_OFF, GOOD, pair, old)
+    async with host.lease():
+        await host.change("toggles/plugins/old", value=False, actor="tester")
+        change = host.change("toggles/plugins/pair", value=True, actor="tester")
+        changing = asyncio.create_task(change)
+        await slow.begun.wait()
+    slow.let.set()
+    await changing
+    assert [router.name for router in host.application.routers] == ["quick", "slow"]
+    assert (quick.opened, quick.closed) == (1, 0)
+
+
+class Told:
+    """A sink that keeps what it is told."""
+
+    name = "told"
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+
+    async def receive(self, record: Any) -> None:
+        self.records.append(record)
+
+
+async def test_a_change_is_made_and_recorded_whole_though_who_asked_has_gone(
+    start_host: StartHost,
+) -> None:
+    slow, told = Slow("pair"), Told()
+    plugins = contributing("pair", routers=[slow]), contributing("told", event_sinks=[told])
+    host: Host = await start_host(PAIR_OFF, GOOD, *plugins)
+    asking = asyncio.create_task(host.change("toggles/plugins/pair", value=True, actor="tester"))
+    await slow.begun.wait()
+    asking.cancel()
+    slow.let.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert [router.name for router in host.application.routers] == ["pair"]
+    assert [(record.key, record.actor) for record in told.records] == [
+        ("toggles/plugins/pair", "tester")
+    ]
+
+
+async def test_a_change_swaps_once(start_host: StartHost) -> None:
+    slow = Slow("pair")
+    host: Host = await start_host(PAIR_OFF, GOOD, contributing("pair", routers=[slow]))
+    changing = asyncio.create_task(host.change("toggles/plugins/pair", value=True, actor="t"))
+    await slow.begun.wait()
+    slow.let.set()
+    await changing
+    applied = host.application
+    await host._catch_up()  # As the watcher does, which the change has woken.
+    assert host.application is applied
+
+
 async def test_what_lacked_a_service_is_back_with_it(start_host: StartHost) -> None:
     """Meanwhile it is one problem, however many of its hooks want the service."""
 
@@ -554,7 +637,8 @@ async def test_a_plugin_provides_what_it_names_if_it_names_any(start_host: Start
     host = await start_host("", Given("store", StorePlugin))
     [problem] = [each for each in host.application.problems if each.plugin == "store"]
     assert problem.text == "its `provides` does not name KnowledgeStore, which it provides"
-    assert KnowledgeStore not in host.application.services
+    # Were it refused, a journal that nobody named would be replaced by one that forgets.
+    assert KnowledgeStore in host.application.services
 
 
 async def test_who_lacks_what_a_waiting_plugin_provides_waits_himself(
