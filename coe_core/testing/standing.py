@@ -1,4 +1,4 @@
-"""A deployment that nobody composes anew, for tests and replays."""
+"""A deployment that nobody composes anew, for tests."""
 
 from __future__ import annotations
 
