@@ -1,9 +1,11 @@
 """Cards are counted: used where answers cite them, helped or hurt where these were rated."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import count, permutations
 
 import pytest
+from attrs import evolve
 from coe_knowledge.tally import CardTally
 
 from coe_core import Application, Card, Database, Journal, KnowledgeStore
@@ -16,6 +18,7 @@ from coe_core.turn import GLOBAL, Outcome, Passage
 from .conftest import Open
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
+SECONDS = count()
 
 
 def tally_of(application: Application) -> CardTally:
@@ -68,11 +71,16 @@ async def answer(
     return turn
 
 
-async def rate(application: Application, turn: TurnId, group: str, rating: int | None) -> None:
-    said = Feedback(
-        id=uuid7(), turn_id=turn, group=group, rating=rating, text="x", actor="kim", at=AT
+def rated(turn: TurnId, group: str, rating: int | None) -> Feedback:
+    """Make a rating that is given later than those before."""
+    at = AT + timedelta(seconds=next(SECONDS))
+    return Feedback(
+        id=uuid7(), turn_id=turn, group=group, rating=rating, text="x", actor="kim", at=at
     )
-    await application.need(Journal).append(said)
+
+
+async def rate(application: Application, turn: TurnId, group: str, rating: int | None) -> None:
+    await application.need(Journal).append(rated(turn, group, rating))
 
 
 async def counted(application: Application, id_: str) -> tuple[int, int, int, int]:
@@ -102,6 +110,25 @@ async def test_the_last_rating_of_an_answer_counts(application: Application) -> 
     await rate(application, first, "law", 0)
     await rate(application, first, "law", None)  # Says something, and rates nothing.
     assert await counted(application, "card-1") == (2, 2, 1, 0)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_the_last_rating_is_the_last_given_in_whatever_order_they_are_read(
+    application: Application, *, apart: bool
+) -> None:
+    await put(application, "card-1", GLOBAL)
+    said = []
+    for order in permutations(range(4)):
+        turn = await answer(application, "law", "card-1")
+        good, neither, bad = (rated(turn, "law", rating) for rating in (1, 0, -1))
+        last = evolve(bad, id=f"{bad.id}x", rating=1)  # At the same moment: the ids decide.
+        said.append([[good, neither, bad, last][number] for number in order])
+    for ratings in zip(*said, strict=True):
+        for rating in ratings:
+            await application.need(Journal).append(rating)
+        if apart:
+            await tally_of(application).run()
+    assert await counted(application, "card-1") == (24, 24, 24, 0)
 
 
 async def test_the_log_read_again_changes_nothing(application: Application) -> None:

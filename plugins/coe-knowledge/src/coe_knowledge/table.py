@@ -64,6 +64,8 @@ ratings = sa.Table(
     sa.Column("turn_id", String, primary_key=True),
     sa.Column("group_name", String, nullable=False),
     sa.Column("rating", sa.Integer, nullable=False),
+    sa.Column("at", String, nullable=False),
+    sa.Column("feedback_id", String, nullable=False),
 )
 """What was last said of an answer."""
 

@@ -1,8 +1,8 @@
 """The tally: how often cards were used in answers, and whether those helped.
 
 It is folded from the log: a card is used by an answer that cites it, and has helped or hurt where
-somebody rated that answer well or badly. Another rating of the same turn takes the place of the one
-before. To fold a record twice changes nothing.
+somebody rated that answer well or badly. Of the ratings of a turn the one that was given last
+holds, in whatever order they are read. To fold a record twice changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from coe_core.card import Card
-from coe_core.codec import decode, encode, structure, unstructure
+from coe_core.codec import decode, encode, rfc3339, structure, unstructure
 from coe_core.error import Conflict
 from coe_core.message import Json
 from coe_core.record import Feedback, Interaction, Record
@@ -34,8 +34,8 @@ class Facts:
 
     uses: Mapping[str, tuple[str, frozenset[str]]] = field(factory=dict)
     """Turn to its group and the cards that its answer cites."""
-    ratings: Mapping[str, tuple[str, int]] = field(factory=dict)
-    """Turn to its group and the last rating."""
+    ratings: Mapping[str, Feedback] = field(factory=dict)
+    """Turn to the rating that was given last."""
 
 
 @frozen
@@ -63,18 +63,23 @@ class CardTally:
 def facts(records: Iterable[Record]) -> Facts:
     """Read what records say of cards."""
     uses: dict[str, tuple[str, frozenset[str]]] = {}
-    ratings: dict[str, tuple[str, int]] = {}
+    ratings: dict[str, Feedback] = {}
     for record in records:
         match record:
             case Interaction(id=id_, group=group, passages=shown, passages_used=used):
                 cards = frozenset(p.id for p in shown if p.kind == "card" and p.id in used)
                 if cards:
                     uses[id_] = group, cards
-            case Feedback(turn_id=id_, group=group, rating=int(rating)):
-                ratings[id_] = group, rating
+            case Feedback(turn_id=id_, rating=int()):
+                ratings[id_] = max(ratings.get(id_, record), record, key=_given)
             case _:
                 pass
     return Facts(uses=uses, ratings=ratings)
+
+
+def _given(said: Feedback) -> tuple[str, str]:
+    """Tell when something was said, as text that sorts; of one moment the ids decide."""
+    return rfc3339(said.at), said.id
 
 
 def _cursor(connection: Connection) -> str:
@@ -102,9 +107,17 @@ def _fold(connection: Connection, facts: Facts, cursor: str) -> int:
         for turn, (group, cards) in facts.uses.items()
         for card in sorted(cards)
     ]
+    standing = _standing(connection, [*facts.ratings])
     rated = [
-        {"turn_id": turn, "group_name": group, "rating": rating}
-        for turn, (group, rating) in facts.ratings.items()
+        {
+            "turn_id": turn,
+            "group_name": said.group,
+            "rating": said.rating,
+            "at": rfc3339(said.at),
+            "feedback_id": said.id,
+        }
+        for turn, said in facts.ratings.items()
+        if _given(said) >= standing.get(turn, ("", ""))
     ]
     _replace(connection, uses, used)
     _replace(connection, ratings, rated)
@@ -122,6 +135,19 @@ def _replace(connection: Connection, table: Any, rows: Sequence[Mapping[str, Any
         connection.execute(sa.delete(table).where(table.c.turn_id.in_(turns)))
     if rows:
         connection.execute(sa.insert(table), rows)
+
+
+def _standing(connection: Connection, turns: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+    """Return for each turn that is rated when it was, and the id of that."""
+    import sqlalchemy as sa
+
+    from coe_knowledge.table import ratings
+
+    found: dict[str, tuple[str, str]] = {}
+    for some in _some(turns):
+        query = sa.select(ratings).where(ratings.c.turn_id.in_(some))
+        found |= {row.turn_id: (row.at, row.feedback_id) for row in connection.execute(query)}
+    return found
 
 
 def _cards_of(connection: Connection, turns: Sequence[str]) -> set[str]:

@@ -23,6 +23,8 @@ def upgrade() -> None:
         sa.Column("turn_id", String, primary_key=True),
         sa.Column("group_name", String, nullable=False),
         sa.Column("rating", sa.Integer(), nullable=False),
+        sa.Column("at", String, nullable=False),
+        sa.Column("feedback_id", String, nullable=False),
     )
     tally = op.create_table("knowledge_tally", sa.Column("cursor", Text, primary_key=True))
     op.bulk_insert(tally, [{"cursor": ""}])
