@@ -9,7 +9,7 @@ from coe_core.error import NotFound
 from coe_core.service import RecordReader
 from coe_core.turn import GLOBAL
 
-from .test_tally import answer
+from .test_tally import answer, counted, rate
 
 LAW = "group:law"
 
@@ -32,12 +32,16 @@ async def test_the_same_card_again_changes_nothing(library: Library) -> None:
 
 
 async def test_a_card_that_is_added_again_is_active_and_keeps_its_counters(
-    library: Library,
+    application: Application, library: Library
 ) -> None:
     first = await library.add_card(layer=LAW, kind="fact", text="Open from 8.", actor="kim")
-    await library.store.put_card(evolve(first, used=3, helped=2, state="expired"))
+    for rating in (1, 1, -1):
+        await rate(application, await answer(application, "law", first.id), "law", rating)
+    assert await counted(application, first.id) == (3, 3, 2, 1)
+    await library.store.put_card(evolve(first, state="expired"))  # As it was read before.
     again = await library.add_card(layer=LAW, kind="fact", text="Open from 8.", actor="kim")
-    assert (again.used, again.helped, again.state) == (3, 2, "active")
+    assert (again.used, again.feedback_count, again.helped, again.hurt) == (3, 3, 2, 1)
+    assert again.state == "active"
     assert await library.store.item([LAW], first.id) == again
 
 

@@ -1,8 +1,11 @@
 """Cards are counted: used where answers cite them, helped or hurt where these were rated."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import count, permutations
+from pathlib import Path
 
 import pytest
 from attrs import evolve
@@ -13,6 +16,7 @@ from coe_core.identity import SessionId, TurnId, uuid7
 from coe_core.record import Feedback, Interaction
 from coe_core.service import RecordReader
 from coe_core.testing import JobContract
+from coe_core.testing.postgres import new_schema
 from coe_core.turn import GLOBAL, Outcome, Passage
 
 from .conftest import Open
@@ -165,3 +169,38 @@ async def test_counting_is_no_change_to_who_follows(application: Application) ->
     await answer(application, "law", "card-1")
     assert await counted(application, "card-1") == (1, 0, 0, 0)
     assert [changes async for changes in store.follow(cursor)] == []
+
+
+async def test_a_card_that_is_written_meanwhile_is_counted_as_it_becomes(
+    opened: Open, postgres_url: str, tmp_path: Path
+) -> None:
+    import sqlalchemy as sa
+    from coe_knowledge.store import _Writing
+
+    (address := tmp_path / "address").write_text(new_schema(postgres_url))
+    async with opened(f'[plugins.records]\ndatabase = "file:{address}"') as application:
+        database = application.need(Database)
+        await put(application, "card-1", GLOBAL)
+        await answer(application, "law", "card-1")
+        card = await application.need(KnowledgeStore).item([GLOBAL], "card-1")
+        assert isinstance(card, Card)
+        written, waits = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def write(connection: sa.Connection) -> None:
+            _Writing(connection).put_card(evolve(card, state="held"))
+            loop.call_soon_threadsafe(written.set)
+            waits.wait()
+
+        writing = asyncio.create_task(database.write(write))
+        await written.wait()
+        counting = asyncio.create_task(tally_of(application).run())
+        blocked = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        try:
+            while not await database.read(None, lambda c: c.execute(blocked).scalar_one()):
+                assert not counting.done()
+        finally:
+            waits.set()
+        await asyncio.gather(writing, counting)
+        kept = await application.need(KnowledgeStore).item([GLOBAL], "card-1")
+        assert kept == evolve(card, state="held", used=1)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import define, evolve
 
 from coe_core.card import Card
 from coe_core.codec import decode, encode, structure, unstructure
@@ -40,7 +40,7 @@ class SqlKnowledgeStore:
         await self.database.write(lambda c: _Writing(c).put(document, passages))
 
     async def put_card(self, card: Card) -> None:
-        await self.database.write(lambda c: _Writing(c).put(card, [card_passage(card)]))
+        await self.database.write(lambda c: _Writing(c).put_card(card))
 
     async def remove(self, layers: Sequence[str], item_id: str) -> bool:
         groups, id_ = groups_of(layers), _findable(item_id)
@@ -107,8 +107,7 @@ class _Writing:
         from coe_knowledge import table
 
         self._sa, self._table, self._run = sa, table, connection.execute
-        counter = sa.select(table.changes.c.last).with_for_update()
-        self._last = self._run(counter).scalar_one()
+        self._last = table.last_change(connection)
 
     def put(self, item: Item, passages: Sequence[Passage]) -> None:
         """Write an item, and of its passages what is new."""
@@ -134,6 +133,22 @@ class _Writing:
         row = {"id": item.id, "group_name": group, "body": _body(item)}
         self._run(self._sa.insert(table.items), row)
         self._count()
+
+    def put_card(self, card: Card) -> None:
+        """Write a card. Of one that is there the counters stay: whoever writes it may have read it
+        before it was counted.
+        """
+        items = self._table.items
+        body = self._run(self._sa.select(items.c.body).where(items.c.id == card.id)).scalar()
+        if body is not None and isinstance(old := _item(body), Card):
+            card = evolve(
+                card,
+                used=old.used,
+                feedback_count=old.feedback_count,
+                helped=old.helped,
+                hurt=old.hurt,
+            )
+        self.put(card, [card_passage(card)])
 
     def remove(self, groups: set[str], item_id: str) -> bool:
         """Remove an item of those groups with its passages."""
@@ -164,7 +179,7 @@ class _Writing:
 
     def _number(self) -> int:
         self._last += 1
-        return int(self._last)
+        return self._last
 
     def _count(self) -> None:
         self._run(self._sa.update(self._table.changes).values(last=self._last))

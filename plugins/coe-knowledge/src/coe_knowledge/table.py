@@ -49,6 +49,14 @@ changes = sa.Table(
 )
 """One row: which store this is, and the number of the last change."""
 
+
+def last_change(connection: sa.Connection) -> int:
+    """Return the number of the last change, when nobody else writes; others wait from now on until
+    the transaction ends.
+    """
+    return int(connection.execute(sa.select(changes.c.last).with_for_update()).scalar_one())
+
+
 uses = sa.Table(
     "knowledge_uses",
     metadata,

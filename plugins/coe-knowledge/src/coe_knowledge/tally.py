@@ -100,8 +100,9 @@ def _move(connection: Connection, cursor: str) -> None:
 
 def _fold(connection: Connection, facts: Facts, cursor: str) -> int:
     """Write down the facts, count anew what they concern, and return how many cards that were."""
-    from coe_knowledge.table import ratings, uses
+    from coe_knowledge.table import last_change, ratings, uses
 
+    last_change(connection)  # A card that somebody else writes is read once that is done.
     used = [
         {"turn_id": turn, "card_id": card, "group_name": group}
         for turn, (group, cards) in facts.uses.items()
