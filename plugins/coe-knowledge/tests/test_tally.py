@@ -162,6 +162,23 @@ async def test_what_is_no_card_and_what_is_gone_is_passed_over(application: Appl
     assert await counted(application, "card-1") == (0, 0, 0, 0)
 
 
+async def test_a_card_that_is_removed_and_added_again_has_the_uses_it_had(
+    application: Application,
+) -> None:
+    store = application.need(KnowledgeStore)
+    await put(application, "card-1", "group:law")
+    await rate(application, await answer(application, "law", "card-1"), "law", 1)
+    await answer(application, "sales", "card-1")
+    assert await counted(application, "card-1") == (1, 1, 1, 0)
+    await store.remove(["group:law"], "card-1")
+    await put(application, "card-1", "group:law")
+    card = await store.item(["group:law"], "card-1")
+    assert isinstance(card, Card)
+    assert (card.used, card.feedback_count, card.helped, card.hurt) == (1, 1, 1, 0)
+    await answer(application, "law", "card-1")
+    assert await counted(application, "card-1") == (2, 1, 1, 0)
+
+
 async def test_counting_is_no_change_to_who_follows(application: Application) -> None:
     store = application.need(KnowledgeStore)
     await put(application, "card-1", GLOBAL)

@@ -15,6 +15,7 @@ from coe_core.knowledge import Document, Item, PassageChanges, card_passage
 from coe_core.service import EVERY_GROUP, Database
 from coe_core.turn import Passage
 from coe_knowledge.layer import group_of, groups_of
+from coe_knowledge.tally import counted
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Select, Table
@@ -106,6 +107,7 @@ class _Writing:
 
         from coe_knowledge import table
 
+        self._connection = connection
         self._sa, self._table, self._run = sa, table, connection.execute
         self._last = table.last_change(connection)
 
@@ -135,8 +137,8 @@ class _Writing:
         self._count()
 
     def put_card(self, card: Card) -> None:
-        """Write a card. Of one that is there the counters stay: whoever writes it may have read it
-        before it was counted.
+        """Write a card, with what is counted of it: of one that is there the counters stay, for
+        whoever writes it may have read it before; and one that was removed has not lost its uses.
         """
         items = self._table.items
         body = self._run(self._sa.select(items.c.body).where(items.c.id == card.id)).scalar()
@@ -148,15 +150,14 @@ class _Writing:
                 helped=old.helped,
                 hurt=old.hurt,
             )
-        self.put(card, [card_passage(card)])
+        self.put(counted(self._connection, card), [card_passage(card)])
 
     def remove(self, groups: set[str], item_id: str) -> bool:
         """Remove an item of those groups with its passages."""
-        items, uses = self._table.items, self._table.uses
+        items = self._table.items
         of_group = items.c.group_name.in_(groups)
         gone = self._run(self._sa.delete(items).where(items.c.id == item_id, of_group)).rowcount
         if gone:
-            self._run(self._sa.delete(uses).where(uses.c.card_id == item_id))
             self._forget([*self._known(item_id)], [])
             self._count()
         return bool(gone)

@@ -20,6 +20,7 @@ from coe_core.error import Conflict
 from coe_core.message import Json
 from coe_core.record import Feedback, Interaction, Record
 from coe_core.service import EVERY_GROUP, Database, RecordReader
+from coe_knowledge.layer import group_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -163,17 +164,12 @@ def _cards_of(connection: Connection, turns: Sequence[str]) -> set[str]:
     return found
 
 
-def _count(connection: Connection, card_id: str) -> bool:
-    """Count a card's uses by those who see it; tell whether there is such a card."""
+def counted(connection: Connection, card: Card) -> Card:
+    """Count a card's uses by those who see it; one that nobody used is returned as it is."""
     import sqlalchemy as sa
 
-    from coe_knowledge.table import items, ratings, uses
+    from coe_knowledge.table import ratings, uses
 
-    row = connection.execute(
-        sa.select(items.c.group_name, items.c.body).where(items.c.id == card_id)
-    ).one_or_none()
-    if row is None:
-        return False
     same_turn = (ratings.c.turn_id == uses.c.turn_id) & (ratings.c.group_name == uses.c.group_name)
     query = (
         sa.select(
@@ -183,15 +179,28 @@ def _count(connection: Connection, card_id: str) -> bool:
             sa.func.coalesce(sa.func.sum(sa.case((ratings.c.rating < 0, 1), else_=0)), 0),
         )
         .select_from(uses.outerjoin(ratings, same_turn))
-        .where(uses.c.card_id == card_id)
+        .where(uses.c.card_id == card.id)
     )
-    if row.group_name != EVERY_GROUP:
-        query = query.where(uses.c.group_name == row.group_name)
+    if (group := group_of(card.layer)) != EVERY_GROUP:
+        query = query.where(uses.c.group_name == group)
     used, rated, helped, hurt = connection.execute(query).one()
-    card: Card = structure(decode(row.body), Card)
-    card = evolve(card, used=used, feedback_count=rated, helped=int(helped), hurt=int(hurt))
-    body = encode(unstructure(card)).decode()
-    connection.execute(sa.update(items).where(items.c.id == card_id).values(body=body))
+    if not used:
+        return card
+    return evolve(card, used=used, feedback_count=rated, helped=int(helped), hurt=int(hurt))
+
+
+def _count(connection: Connection, card_id: str) -> bool:
+    """Bring a card's counters up to date; tell whether there is such a card."""
+    import sqlalchemy as sa
+
+    from coe_knowledge.table import items
+
+    body = connection.execute(sa.select(items.c.body).where(items.c.id == card_id)).scalar()
+    if body is None:
+        return False
+    card = counted(connection, structure(decode(body), Card))
+    written = encode(unstructure(card)).decode()
+    connection.execute(sa.update(items).where(items.c.id == card_id).values(body=written))
     return True
 
 
