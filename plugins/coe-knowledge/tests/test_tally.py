@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import count, permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, frozen
 from coe_knowledge.tally import CardTally
 
 from coe_core import Application, Card, Database, Journal, KnowledgeStore
+from coe_core.error import Conflict
 from coe_core.identity import SessionId, TurnId, uuid7
-from coe_core.record import Feedback, Interaction
-from coe_core.service import RecordReader
+from coe_core.record import Feedback, Interaction, Record
+from coe_core.service import RecordReader, Stretch
 from coe_core.testing import JobContract
 from coe_core.testing.postgres import new_schema
 from coe_core.turn import GLOBAL, Outcome, Passage
@@ -144,6 +146,40 @@ async def test_the_log_read_again_changes_nothing(application: Application) -> N
     assert await counted(application, "card-1") == (1, 1, 1, 0)
     await application.need(Database).write(lambda c: c.execute(sa.update(tally).values(cursor="")))
     assert await counted(application, "card-1") == (1, 1, 1, 0)
+
+
+@frozen
+class RestoredLog:
+    """What a backup had of a log."""
+
+    records: tuple[Record, ...]
+
+    async def follow(self, cursor: str = "") -> AsyncIterator[Stretch]:
+        if cursor:
+            raise Conflict("the cursor is of another log")
+        yield Stretch(records=self.records, cursor="1")
+
+
+async def test_what_a_restored_log_no_longer_has_is_no_longer_counted(
+    application: Application,
+) -> None:
+    store, reader = application.need(KnowledgeStore), application.need(RecordReader)
+    for id_ in ("card-1", "card-2"):
+        await put(application, id_, GLOBAL)
+    kept = await answer(application, "law", "card-1")
+    for turn in (kept, await answer(application, "law", "card-1", "card-2")):
+        await rate(application, turn, "law", 1)
+    assert await counted(application, "card-1") == (2, 2, 2, 0)
+    assert await counted(application, "card-2") == (1, 1, 1, 0)
+    interaction = await reader.interaction("law", kept)
+    assert interaction is not None
+    restored: Any = RestoredLog((interaction,))
+    tally = CardTally(application.need(Database), restored)
+    for used in (0, 1):
+        await tally.run()
+        cards = [await store.item([GLOBAL], id_) for id_ in ("card-1", "card-2")]
+        told = [(c.used, c.feedback_count, c.helped) for c in cards if isinstance(c, Card)]
+        assert told == [(used, 0, 0), (0, 0, 0)]
 
 
 async def test_a_group_counts_its_own_cards_alone(application: Application) -> None:

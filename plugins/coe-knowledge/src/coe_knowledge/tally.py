@@ -57,7 +57,7 @@ class CardTally:
                 fold = partial(_fold, facts=facts(stretch.records), cursor=stretch.cursor)
                 changed += await self.database.write(fold)
         except Conflict:  # Another log than before: a backup was restored.
-            await self.database.write(partial(_move, cursor=""))
+            await self.database.write(_begin_again)
         return {"cards": changed}
 
 
@@ -97,6 +97,22 @@ def _move(connection: Connection, cursor: str) -> None:
     from coe_knowledge.table import tally
 
     connection.execute(sa.update(tally).values(cursor=cursor))
+
+
+def _begin_again(connection: Connection) -> None:
+    """Forget what was counted: the log that is there may not have it."""
+    import sqlalchemy as sa
+
+    from coe_knowledge.table import items, last_change, ratings, uses
+
+    last_change(connection)
+    query = sa.select(items.c.body).where(items.c.id.in_(sa.select(uses.c.card_id)))
+    for body in connection.execute(query).scalars().all():
+        card: Card = structure(decode(body), Card)
+        _write(connection, evolve(card, used=0, feedback_count=0, helped=0, hurt=0))
+    connection.execute(sa.delete(uses))
+    connection.execute(sa.delete(ratings))
+    _move(connection, "")
 
 
 def _fold(connection: Connection, facts: Facts, cursor: str) -> int:
@@ -198,10 +214,17 @@ def _count(connection: Connection, card_id: str) -> bool:
     body = connection.execute(sa.select(items.c.body).where(items.c.id == card_id)).scalar()
     if body is None:
         return False
-    card = counted(connection, structure(decode(body), Card))
-    written = encode(unstructure(card)).decode()
-    connection.execute(sa.update(items).where(items.c.id == card_id).values(body=written))
+    _write(connection, counted(connection, structure(decode(body), Card)))
     return True
+
+
+def _write(connection: Connection, card: Card) -> None:
+    import sqlalchemy as sa
+
+    from coe_knowledge.table import items
+
+    body = encode(unstructure(card)).decode()
+    connection.execute(sa.update(items).where(items.c.id == card.id).values(body=body))
 
 
 def _some(ids: Iterable[str]) -> Iterator[Sequence[str]]:
