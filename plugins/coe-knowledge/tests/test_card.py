@@ -1,14 +1,21 @@
 """A card is in a layer once, keeps what was counted, and points to the turns it was made of."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 from attrs import evolve
 from coe_knowledge.library import Library, evidence_of
 
 from coe_core import Application, KnowledgeStore
+from coe_core.cli.program import run
+from coe_core.codec import decode
 from coe_core.error import NotFound
 from coe_core.service import RecordReader
+from coe_core.testing import deployment
 from coe_core.turn import GLOBAL
 
+from .conftest import records
 from .test_tally import answer, counted, rate
 
 LAW = "group:law"
@@ -68,3 +75,36 @@ async def test_a_turn_of_another_group_is_no_evidence(application: Application, 
     assert str(of_another.value).replace(turn, "") == str(of_nobody.value).replace(
         turn[:-1] + "x", ""
     )
+
+
+@pytest.mark.parametrize(
+    ("into", "status"),
+    [
+        (["--group", "law"], 0),
+        (["--layer", LAW], 0),
+        (["--layer", LAW, "--group", "sales"], 0),
+        (["--layer", GLOBAL, "--group", "law"], 0),
+        (["--layer", GLOBAL], 1),
+        (["--layer", "group:sales", "--group", "law"], 1),
+    ],
+)
+def test_command_looks_for_evidence_in_the_group_of_the_layer(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    into: list[str],
+    status: int,
+) -> None:
+    async def told() -> str:
+        plugins = {"records": records()}
+        async with deployment(plugins=plugins, data_dir=tmp_path / "coe-data") as host:
+            return await answer(host.application, "law", "psg_1", kind="document")
+
+    monkeypatch.chdir(tmp_path)
+    card = ["knowledge", "add", "--card", "fact", "--text", "Open from 8.", "--json", *into]
+    assert run([*card, "--evidence", asyncio.run(told())]) == status
+    said = capsys.readouterr()
+    if status:
+        assert "there is no turn" in said.err
+    else:
+        assert len(decode(said.out)["evidence"]) == 1

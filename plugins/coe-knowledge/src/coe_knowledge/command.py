@@ -22,6 +22,7 @@ from coe_core.error import CoeError, InvalidField
 from coe_core.knowledge import Item, SearchQuery
 from coe_core.service import Clock, Journal, KnowledgeStore, RecordReader
 from coe_core.turn import GLOBAL, Passage, Place, group_layer
+from coe_knowledge.layer import group_of
 from coe_knowledge.library import Added, Library, Upload, evidence_of, unknown
 from coe_knowledge.reading import MEDIA_TYPES
 from coe_knowledge.seeking import index_of, search
@@ -142,7 +143,8 @@ async def _add_card(
     turns: Sequence[str],
 ) -> Card:
     async with desk.open() as (application, library):
-        evidence = await evidence_of(application.need(RecordReader), group, turns)
+        reader = application.need(RecordReader)
+        evidence = await evidence_of(reader, group_of(layer) or group, turns)
         return await library.add_card(
             layer=layer,
             kind=kind,
