@@ -1,6 +1,8 @@
 """A card is in a layer once, keeps what was counted, and points to the turns it was made of."""
 
 import asyncio
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from coe_core.testing import deployment
 from coe_core.turn import GLOBAL
 
 from .conftest import records
-from .test_tally import answer, counted, rate
+from .test_tally import AT, answer, counted, rate
 
 LAW = "group:law"
 
@@ -36,6 +38,15 @@ async def test_the_same_card_again_changes_nothing(library: Library) -> None:
         )
     ]
     assert len({card.id for card in (first, *others)}) == 4
+
+
+async def test_a_card_that_is_added_again_ends_when_it_did_unless_told_otherwise(
+    library: Library,
+) -> None:
+    add = partial(library.add_card, layer=LAW, kind="fact", text="Open from 8.", actor="kim")
+    first = await add(valid_until=AT)
+    assert await add() == first
+    assert (await add(valid_until=AT + timedelta(days=1))).valid_until == AT + timedelta(days=1)
 
 
 async def test_a_card_that_is_added_again_is_active_and_keeps_its_counters(

@@ -135,7 +135,7 @@ class Library:
         card = evolve(
             old,
             evidence=tuple(evidence) or old.evidence,
-            valid_until=valid_until,
+            valid_until=valid_until or old.valid_until,
             state="active",
             reason=old.reason or f"written by {actor}",
         )
