@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ class TwoModels(TopicProvider):
         self.by.setdefault(model.alias, []).extend(request.input)
         self.dimensions = 48 if model.alias == "other" else 32
         return await TopicProvider.embed(self, model, request, group=group)
+
+
+@define
+class Meanwhile(TwoModels):
+    """Lets something happen while it embeds."""
+
+    happens: Callable[[], None] = field(kw_only=True)
+
+    async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
+        self.happens()
+        return await TwoModels.embed(self, model, request, group=group)
 
 
 def choosing(application: Application, alias: str) -> Application:
@@ -135,6 +147,25 @@ async def test_without_the_old_embedder_words_are_found(
     assert not await found(index, alone)
     await job_of(index, alone).run()
     assert await best(index, alone) == HANDBOOK[0]
+
+
+async def test_a_search_ends_though_its_shelf_is_renewed_with_other_vectors(
+    make_index: MakeIndex, store: MemoryKnowledgeStore, old: Application, new: Application
+) -> None:
+    await add(store, MINE, HANDBOOK)
+    await job_of(make_index(new), new).run()
+    index = make_index(old)
+    await job_of(index, old).run()
+
+    def renew() -> None:
+        ((name, shelf),) = index.shelves.by_name.items()
+        if shelf.embedder == "scripted:embed":
+            index.shelves.by_name[name] = renewed = shelf.renewed()
+            vectors = index.vault.load(MINE, "scripted:other", renewed.contents.keys())
+            renewed.exchange("scripted:other", vectors)
+
+    slow = evolve(old, model_providers={"scripted": Meanwhile(happens=renew)})
+    assert await asyncio.wait_for(best(index, slow), 10) == HANDBOOK[0]
 
 
 WORKER = """

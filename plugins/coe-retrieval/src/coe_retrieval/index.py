@@ -79,10 +79,10 @@ class PassageIndex:
         self.follows_log = self.follows_log or query.session_topk > 0
         await self.follow([*embedders(parent.application)])
         shelves, now = self.shelves, self.clock.now()
-        sought = shelves.sought(query).values()
         questions = {"": Question(tuple(terms(query.text)))}
         found: Sequence[Passage] | None = None
         while found is None:
+            sought = shelves.sought(query).values()  # A shelf may be another than a moment ago.
             for name in {s.embedder for s in sought if s.has_vectors} - questions.keys():
                 questions[name] = await self.embedding.question(query.text, name, parent)
             found = await self.compute(partial(shelves.search, query, questions, now))
