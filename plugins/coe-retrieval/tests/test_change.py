@@ -12,9 +12,11 @@ import pytest
 from attrs import define, evolve, field
 from coe_retrieval.backlog import BATCH, SAVED_AT_ONCE
 from coe_retrieval.index import PassageIndex
+from coe_retrieval.term import terms
 
 from coe_core.application import Application
 from coe_core.caller import ModelEmbedder
+from coe_core.error import MissingModel
 from coe_core.knowledge import SearchQuery
 from coe_core.model import Model, Vectors
 from coe_core.request import EmbeddingRequest
@@ -147,6 +149,16 @@ async def test_without_the_old_embedder_words_are_found(
     assert not await found(index, alone)
     await job_of(index, alone).run()
     assert await best(index, alone) == HANDBOOK[0]
+
+
+async def test_an_embedder_that_an_application_lacks_is_missing_and_words_are_left(
+    make_index: MakeIndex, old: Application, scripted: Application
+) -> None:
+    embedding, turn = make_index(old).embedding, make_turn(application=scripted)
+    question = await embedding.question(HANDBOOK[1], "scripted:other", turn)
+    assert (question.terms, question.vector) == (tuple(terms(HANDBOOK[1])), None)
+    with pytest.raises(MissingModel, match="'scripted:other' is no model"):
+        await embedding.passages(HANDBOOK, "scripted:other", turn)
 
 
 async def test_a_search_ends_though_its_shelf_is_renewed_with_other_vectors(

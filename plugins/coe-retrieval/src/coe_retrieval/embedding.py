@@ -8,7 +8,7 @@ from attrs import define, field
 from loguru import logger
 
 from coe_core.application import Application
-from coe_core.error import CoeError, ContextTooLong
+from coe_core.error import CoeError, ContextTooLong, MissingModel
 from coe_core.model import Vectors
 from coe_core.payer import Payer
 from coe_core.service import Embedder
@@ -53,7 +53,7 @@ class Embedding:
         from coe_retrieval.matrix import unit
 
         try:
-            alias = embedders(parent.application)[embedder]
+            alias = _alias(parent.application, embedder)
             (vector,) = await self._rows([text], "query", parent, alias)
             unrelated = await self._background(embedder, alias, parent)
         except CoeError as error:
@@ -62,8 +62,10 @@ class Embedding:
         return Question(words, vector, float((unrelated @ unit(vector)).mean()))
 
     async def passages(self, texts: Sequence[str], embedder: str, parent: Payer) -> Rows:
-        """Embed passages by the embedder of that name, a row each."""
-        return await self._rows(texts, "passage", parent, embedders(parent.application)[embedder])
+        """Embed passages by the embedder of that name, a row each. Raises `MissingModel` where the
+        application has it no more, or not yet.
+        """
+        return await self._rows(texts, "passage", parent, _alias(parent.application, embedder))
 
     async def _background(self, name: str, alias: str, parent: Payer) -> Rows:
         import numpy as np
@@ -104,6 +106,12 @@ def embedders(application: Application) -> Mapping[str, str]:
     }
     first = next((name for name, alias in named.items() if alias == chosen), "")
     return {first: chosen} | {name: alias for name, alias in named.items() if name != first}
+
+
+def _alias(application: Application, embedder: str) -> str:
+    if (alias := embedders(application).get(embedder)) is None:
+        raise MissingModel(f"the embedder {embedder!r} is no model of this deployment")
+    return alias
 
 
 def clipped(text: str) -> str:
