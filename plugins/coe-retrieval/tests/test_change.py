@@ -5,14 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 from attrs import define, evolve, field
+from coe_retrieval.array import Vector
 from coe_retrieval.backlog import BATCH, SAVED_AT_ONCE
 from coe_retrieval.index import PassageIndex
 from coe_retrieval.term import terms
+from coe_retrieval.vault import Vault
 
 from coe_core.application import Application
 from coe_core.caller import ModelEmbedder
@@ -55,6 +57,17 @@ class Meanwhile(TwoModels):
     async def embed(self, model: Model, request: EmbeddingRequest, *, group: str) -> Vectors:
         self.happens()
         return await TwoModels.embed(self, model, request, group=group)
+
+
+@define(eq=False)
+class Watched(Vault):
+    """Tells of which embedders vectors were read."""
+
+    read: list[str] = field(factory=list, init=False)
+
+    def load(self, layer: str, embedder: str, wanted: Collection[str]) -> dict[str, Vector]:
+        self.read.append(embedder)
+        return Vault.load(self, layer, embedder, wanted)
 
 
 def choosing(application: Application, alias: str) -> Application:
@@ -159,6 +172,27 @@ async def test_an_embedder_that_an_application_lacks_is_missing_and_words_are_le
     assert (question.terms, question.vector) == (tuple(terms(HANDBOOK[1])), None)
     with pytest.raises(MissingModel, match="'scripted:other' is no model"):
         await embedding.passages(HANDBOOK, "scripted:other", turn)
+
+
+async def test_no_vectors_are_read_of_an_embedder_that_cannot_finish(
+    make_index: MakeIndex, store: MemoryKnowledgeStore, old: Application, new: Application
+) -> None:
+    await add(store, MINE, HANDBOOK, source="gone.md")
+    await job_of(make_index(new), new).run()
+    await store.remove([MINE], f"{MINE}/gone.md")
+    await add(store, MINE, ["One.", "Two."])
+    await job_of(make_index(old), old).run()
+
+    def fail() -> None:
+        raise RuntimeError("no")
+
+    broken = evolve(new, model_providers={"scripted": Meanwhile(happens=fail)})
+    index = make_index(broken)
+    index.vault = vault = Watched(index.vault.uri)
+    for _ in range(3):
+        report = await job_of(index, broken).run()
+        assert report == {"embedded": 0, "failed": {MINE: "upstream_error"}}
+    assert vault.read.count("scripted:other") == 1  # When the shelf was filled.
 
 
 async def test_a_search_ends_though_its_shelf_is_renewed_with_other_vectors(

@@ -94,6 +94,15 @@ def test_forgets_what_is_not_used(vault: Vault) -> None:
     assert set(vault.load("layer", "embedder", digests(*range(10)))) == set(digests(3))
 
 
+def test_tells_what_it_keeps(vault: Vault) -> None:
+    assert vault.digests("layer", "embedder") == set()
+    vault.save("layer", "embedder", digests(*range(20)), rows(20))
+    assert vault.digests("layer", "embedder") == set(digests(*range(20)))
+    vault.tidy("layer", "embedder", set())
+    assert vault.digests("layer", "embedder") == set()
+    vault.tidy("layer", "embedder", set())
+
+
 def test_an_empty_vault_needs_no_lancedb(tmp_path: Path) -> None:
     look = (
         "import sys; from coe_retrieval.vault import Vault; "
@@ -143,5 +152,6 @@ def test_what_cannot_be_read_is_given_up(vault: Vault) -> None:
     )
     table.drop_columns(["vector"])
     assert not vault.load("layer", "embedder", digests(1))
+    assert not vault.digests("layer", "embedder")
     vault.save("layer", "embedder", digests(1), rows(1))
     assert set(vault.load("layer", "embedder", digests(1))) == set(digests(1))

@@ -101,5 +101,6 @@ class EmbeddingJob:
             shelf.keep(dict(zip(digests, rows, strict=True)))
 
     def _tidy(self, name: ShelfName, shelf: Shelf) -> None:
+        used = shelf.contents.keys()
         for embedder in self.index.embedders:
-            self.index.vault.tidy(layer_key(name), embedder, shelf.contents.keys())
+            self.index.vault.tidy(layer_key(name), embedder, used)

@@ -165,7 +165,7 @@ class PassageIndex:
             shelf.keep(self.vault.load(key, shelf.embedder, wanted))
             return
         contents = shelf.contents.keys()
-        if self.vault.count(key, self.embedder) >= len(contents):
+        if contents <= self.vault.digests(key, self.embedder):
             found = self.vault.load(key, self.embedder, contents)
             if len(found) == len(contents):
                 shelf.exchange(self.embedder, found)
@@ -180,7 +180,7 @@ class PassageIndex:
         if shelf.embedder == self.embedder:
             return list(dict.fromkeys(shelf.pending.values()))
         contents = shelf.contents
-        known = self.vault.load(layer_key(name), self.embedder, contents.keys())
+        known = self.vault.digests(layer_key(name), self.embedder)
         return [text for key, text in contents.items() if key not in known]
 
 

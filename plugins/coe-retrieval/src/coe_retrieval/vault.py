@@ -45,16 +45,17 @@ class Vault:
             self._give_up(name, error)
             return {}
 
-    def count(self, layer: str, embedder: str) -> int:
-        """Count the vectors that are kept."""
+    def digests(self, layer: str, embedder: str) -> frozenset[str]:
+        """Return of which contents vectors are kept: far less is read than the vectors."""
         name = table_name(layer, embedder)
         try:
             if self._is_empty or (table := self._table(name)) is None:
-                return 0
-            return int(table.count_rows())
+                return frozenset()
+            kept = table.search().select(["digest"]).limit(table.count_rows()).to_arrow()
+            return frozenset(kept["digest"].to_pylist())
         except Exception as error:
             self._give_up(name, error)
-            return 0
+            return frozenset()
 
     def save(self, layer: str, embedder: str, digests: Sequence[str], rows: Rows) -> None:
         """Keep vectors; where the table's are of another length, in their place."""
@@ -75,11 +76,9 @@ class Vault:
 
     def tidy(self, layer: str, embedder: str, used: Collection[str]) -> None:
         """Forget the vectors of contents that are gone, and put small pieces together."""
-        name = table_name(layer, embedder)
-        if self._is_empty or (table := self._table(name)) is None:
+        gone = [digest for digest in self.digests(layer, embedder) if digest not in used]
+        if self._is_empty or (table := self._table(table_name(layer, embedder))) is None:
             return
-        kept = table.search().select(["digest"]).limit(table.count_rows()).to_arrow()["digest"]
-        gone = [digest for digest in kept.to_pylist() if digest not in used]
         for at in range(0, len(gone), FEW):
             table.delete(_any_of(gone[at : at + FEW]))
         table.optimize(cleanup_older_than=OLD)
