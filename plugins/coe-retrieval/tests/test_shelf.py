@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from attrs import evolve
 from coe_retrieval.array import Vector
 from coe_retrieval.content import digest
+from coe_retrieval.matrix import Matrix
 from coe_retrieval.question import Question
 from coe_retrieval.shelf import FORGETS, Shelf
 from coe_retrieval.shelves import Shelves
@@ -56,6 +58,36 @@ def test_a_shelf_is_what_lies_on_it(steps: list[tuple[str, str | None]], asked: 
     assert len(shelf) == len(renewed) == len(left) == len(renewed.passages)
     assert not renewed.pending
     assert found(shelf, asked) == found(renewed, asked) == found(anew, asked)
+
+
+def test_shelves_may_be_gone_through_while_one_is_added() -> None:
+    shelves, one = Shelves(), passage("a", "text")
+    shelves.change(PassageChanges(put=(one,), cursor="1"))
+    names = iter(shelves.by_name)
+    other = evolve(one, id="b", layer="group:law")
+    shelves.change(PassageChanges(put=(other,), cursor="2"))
+    assert list(names) == [("global", False)]
+    assert list(shelves.by_name) == [("global", False), ("group:law", False)]
+
+
+class Vanishing(Matrix):
+    """Is taken away by another thread while somebody looks at it."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        """Lie on a shelf."""
+        super().__init__(1)
+        self.shelf = shelf
+
+    @property
+    def is_stale(self) -> bool:
+        self.shelf.forget_vectors()
+        return True
+
+
+def test_a_matrix_that_vanishes_is_seen_whole_or_not_at_all() -> None:
+    shelf = Shelf()
+    shelf._matrix = vanishing = Vanishing(shelf)
+    assert shelf.stale is vanishing
 
 
 def test_what_changes_for_ever_is_not_remembered_for_ever() -> None:

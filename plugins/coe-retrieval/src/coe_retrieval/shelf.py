@@ -115,7 +115,8 @@ class Shelf:
     @property
     def stale(self) -> Matrix | None:
         """The vectors, when they are to be arranged anew."""
-        return self._matrix if self._matrix is not None and self._matrix.is_stale else None
+        matrix = self._matrix  # Another thread may take it away meanwhile.
+        return matrix if matrix is not None and matrix.is_stale else None
 
     def arrange(self, stale: Matrix, arranged: Matrix) -> None:
         """Take the vectors as they were arranged, unless they have become others."""

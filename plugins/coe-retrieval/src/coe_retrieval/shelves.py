@@ -29,6 +29,7 @@ class Shelves:
     """Not to be used from two threads at once; the cursors are for who feeds them."""
 
     by_name: dict[ShelfName, Shelf] = field(factory=dict, init=False)
+    """Replaced where a shelf is added: a dict that another thread goes through must not grow."""
     store_cursor: str = field(default="", init=False)
     log_cursor: str = field(default="", init=False)
     _layers: dict[str, str] = field(factory=dict, init=False)
@@ -102,7 +103,8 @@ class Shelves:
             # With the first passage, and not before: numpy is a good part of a server at rest.
             from coe_retrieval.shelf import Shelf
 
-            shelf = self.by_name[layer, of_turns] = Shelf(of_turns)
+            shelf = Shelf(of_turns)
+            self.by_name = {**self.by_name, (layer, of_turns): shelf}
         return shelf
 
 
