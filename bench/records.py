@@ -32,11 +32,11 @@ from coe_records.row import Rows
 from coe_records.writer import Draft
 
 from coe_core.clock import SystemClock
-from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
-from coe_core.ledger import Attempt
+from coe_core.identity import SessionId, TurnId, uuid7
 from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Interaction, Pointer, conversation_digest
+from coe_core.testing import make_attempt, make_interaction
 from coe_core.turn import Outcome, Route
 
 RUNS = 3
@@ -49,28 +49,17 @@ def make_turn() -> Interaction:
     """Make a turn with a question, an answer and one attempt: a line of about 2 kB, four rows."""
     now, turn_id = SystemClock().now(), TurnId(uuid7())
     asked, answer = user("What is the capital? " * 12), assistant("It is Seoul, I think. " * 24)
-    attempt = Attempt(
-        id=AttemptId(uuid7()),
-        purpose="chat",
-        model="small",
-        provider="openai",
-        name="gpt",
+    attempt = make_attempt(
         started_at=now,
-        duration_s=0.5,
         first_token_s=0.1,
         usage=Usage(input_tokens=50, output_tokens=100),
         cost_usd=Decimal("0.00012"),
         price_version="0123456789ab",
     )
-    return Interaction(
+    return make_interaction(
         id=turn_id,
-        group="default",
         session=SessionId(uuid7()),
         started_at=now,
-        ended_at=now,
-        requested_model="auto",
-        request_sha256="0" * 64,
-        root_id=turn_id,
         new_messages=(asked,),
         route=Route(model="small", reason="default", router="default"),
         attempts=(attempt,),

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from coe_core.testing.host import deployment, entry_point
     from coe_core.testing.knowledge import MemoryKnowledgePlugin, MemoryKnowledgeStore
     from coe_core.testing.memory import MemoryStateStore
+    from coe_core.testing.record import make_attempt, make_interaction
     from coe_core.testing.scripted import Fault, ScriptedProvider
     from coe_core.testing.standing import StandingDeployment
     from coe_core.testing.turn import make_turn, scripted_application
@@ -112,6 +113,8 @@ __all__ = [
     "deployment",
     "entry_point",
     "law",
+    "make_attempt",
+    "make_interaction",
     "make_turn",
     "scripted_application",
 ]
@@ -167,6 +170,8 @@ _HOMES = {
     "Fault": "scripted",
     "ScriptedProvider": "scripted",
     "StandingDeployment": "standing",
+    "make_attempt": "record",
+    "make_interaction": "record",
     "make_turn": "turn",
     "scripted_application": "turn",
 }

@@ -13,11 +13,12 @@ from coe_records.records import Records
 
 from coe_core.error import Unavailable
 from coe_core.identity import AttemptId, SessionId, TurnId
-from coe_core.ledger import Attempt, Intent
+from coe_core.ledger import Intent
 from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Interaction
 from coe_core.service import Clock
+from coe_core.testing import make_attempt, make_interaction
 from coe_core.testing.clock import ManualClock
 from coe_core.turn import Outcome
 
@@ -34,26 +35,17 @@ def identity(clock: Clock, chance: random.Random) -> str:
 def make_turn(clock: Clock, chance: random.Random) -> Interaction:
     """Make a turn of some hundred or thousand bytes."""
     now, turn_id = clock.now(), TurnId(identity(clock, chance))
-    attempt = Attempt(
+    attempt = make_attempt(
         id=AttemptId(identity(clock, chance)),
-        purpose="chat",
-        model="small",
-        provider="openai",
-        name="gpt",
         started_at=now,
-        duration_s=0.5,
         usage=Usage(input_tokens=10, output_tokens=5),
         cost_usd=Decimal("0.0001"),
     )
-    return Interaction(
+    return make_interaction(
         id=turn_id,
         group="research",
         session=SessionId(f"s{chance.randrange(3)}"),
         started_at=now,
-        ended_at=now,
-        requested_model="auto",
-        request_sha256="0" * 64,
-        root_id=turn_id,
         new_messages=(user("질문 " * chance.randrange(60)),),
         attempts=(attempt,),
         answer=(assistant("answer " * chance.randrange(200)),),

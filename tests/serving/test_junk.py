@@ -14,13 +14,12 @@ from coe_kpi.plugin import KpiPlugin
 from coe_records.plugin import RecordsPlugin
 from coe_server.plugin import ServerPlugin
 
-from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
-from coe_core.ledger import Attempt
+from coe_core.identity import TurnId, uuid7
 from coe_core.message import user
 from coe_core.model import Usage
 from coe_core.record import Interaction
 from coe_core.service import Clock, Journal
-from coe_core.testing import deployment
+from coe_core.testing import deployment, make_attempt, make_interaction
 from coe_core.turn import Outcome, Route
 
 from .test_turns import serving
@@ -38,25 +37,17 @@ PLUGINS = {
 def junk(clock: Clock, number: int) -> Interaction:
     """Make a turn of a group, a route, a model and a purpose that no other has."""
     now, turn_id = clock.now(), TurnId(uuid7())
-    attempt = Attempt(
-        id=AttemptId(uuid7()),
+    attempt = make_attempt(
         purpose=f"purpose {number}",
         model=f"모델-{number}",
-        provider="openai",
-        name="gpt",
         started_at=now,
-        duration_s=0.5,
         usage=Usage(input_tokens=5, output_tokens=1),
     )
-    return Interaction(
+    return make_interaction(
         id=turn_id,
         group=f"group-{number}",
-        session=SessionId("s"),
         started_at=now,
-        ended_at=now,
         requested_model=f"asked-{number}",
-        request_sha256="0" * 64,
-        root_id=turn_id,
         new_messages=(user("x"),),
         route=Route(model=f"모델-{number}", router="rules", name=f"route-{number}"),
         attempts=(attempt,),

@@ -15,12 +15,12 @@ from coe_fallback.exchange import PREFIX
 
 from coe_core.codec import unstructure
 from coe_core.host import Host
-from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
-from coe_core.ledger import Attempt
+from coe_core.identity import SessionId, TurnId, uuid7
 from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Interaction
 from coe_core.service import Clock, Journal, StateStore
+from coe_core.testing import make_attempt, make_interaction
 from coe_core.turn import Candidate, Outcome, Route, ToolRun
 
 MODELS = {"small": ("0.15", "0.60"), "large": ("2.50", "10.00"), "local": ("0", "0")}
@@ -35,12 +35,8 @@ def turn(random: Random, at: datetime, group: str) -> Interaction:
     inward, outward = random.randrange(200, 4000), random.randrange(20, 900)
     prices = [Decimal(price) for price in MODELS[model]]
     turn_id, took_s = TurnId(uuid7(int(at.timestamp() * 1000))), random.uniform(0.4, 6)
-    attempt = Attempt(
-        id=AttemptId(uuid7()),
-        purpose="chat",
+    attempt = make_attempt(
         model=model,
-        provider="openai",
-        name=model,
         started_at=at,
         duration_s=took_s,
         first_token_s=took_s / 4,
@@ -50,15 +46,12 @@ def turn(random: Random, at: datetime, group: str) -> Interaction:
     )
     candidates = (Candidate(target=model, score=0.83), Candidate(target="local", score=0.41))
     tools = (ToolRun(id=uuid7(), tool="calculator", arguments={"expression": "2*3"}, result="6"),)
-    return Interaction(
+    return make_interaction(
         id=turn_id,
         group=group,
         session=SessionId(f"s-{random.randrange(90):03d}"),
         started_at=at,
         ended_at=at + timedelta(seconds=took_s),
-        requested_model="auto",
-        request_sha256="0" * 64,
-        root_id=turn_id,
         new_messages=(user("환불 규정이 어떻게 되나요?"),),
         route=Route(
             model=model,

@@ -14,12 +14,12 @@ from coe_knowledge.tally import CardTally
 
 from coe_core import Application, Card, Database, Journal, KnowledgeStore
 from coe_core.error import Conflict
-from coe_core.identity import SessionId, TurnId, uuid7
-from coe_core.record import Feedback, Interaction, Record
+from coe_core.identity import TurnId, uuid7
+from coe_core.record import Feedback, Record
 from coe_core.service import RecordReader, Stretch
-from coe_core.testing import JobContract
+from coe_core.testing import JobContract, make_interaction
 from coe_core.testing.postgres import new_schema
-from coe_core.turn import GLOBAL, Outcome, Passage
+from coe_core.turn import GLOBAL, Passage
 
 from .conftest import Open
 
@@ -59,19 +59,12 @@ async def answer(
         Passage(id=id_, text="It is so.", layer=GLOBAL, source="a card", item=id_, kind=kind)
         for id_ in shown
     ]
-    interaction = Interaction(
+    interaction = make_interaction(
         id=turn,
-        root_id=turn,
         group=group,
-        session=SessionId("s"),
         started_at=AT,
-        ended_at=AT,
-        requested_model="auto",
-        request_sha256="0" * 64,
-        new_messages=(),
         passages=tuple(passages),
         passages_used=shown[:cites],
-        outcome=Outcome(status="success"),
     )
     await application.need(Journal).append(interaction)
     return turn

@@ -8,12 +8,13 @@ from random import Random
 from attrs import define
 
 from coe_core.ephemeral import EphemeralRecords
-from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
+from coe_core.identity import AttemptId, TurnId, uuid7
 from coe_core.ledger import Attempt, Intent
 from coe_core.message import user
 from coe_core.model import Usage
 from coe_core.record import Feedback, Interaction, JobRun, Provenance, Record, Settlement
 from coe_core.service import Stretch
+from coe_core.testing import make_attempt, make_interaction
 from coe_core.testing.clock import EPOCH
 from coe_core.turn import Outcome, Route, ToolRun
 
@@ -63,15 +64,11 @@ class Traffic:
         target = random.choice(MODELS)
         name = random.choice(("", "refunds"))
         route = Route(model=target, router=random.choice(("explicit", "default")), name=name)
-        return Interaction(
+        return make_interaction(
             id=turn_id,
             group=random.choice(GROUPS),
-            session=SessionId("s"),
             started_at=started_at,
             ended_at=started_at + timedelta(seconds=random.uniform(0, 700)),
-            requested_model="auto",
-            request_sha256="0" * 64,
-            root_id=turn_id,
             new_messages=(user("x"),),
             route=random.choice((route, route, route, None)),
             attempts=tuple(self.attempt() for _ in range(random.choice((0, 1, 1, 2, 4)))),
@@ -91,12 +88,9 @@ class Traffic:
             estimated=random.random() < 0.2,
         )
         price = PRICES.get(model)
-        return Attempt(
-            id=AttemptId(uuid7()),
+        return make_attempt(
             purpose=random.choice(("chat", "summary")),
             model=model,
-            provider="openai",
-            name=model,
             started_at=self.now,
             duration_s=random.random(),
             usage=usage,

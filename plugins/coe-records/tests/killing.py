@@ -33,12 +33,13 @@ from coe_records.writer import Writer
 
 from coe_core.clock import SystemClock
 from coe_core.codec import decode
-from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
-from coe_core.ledger import Attempt, Intent
+from coe_core.identity import SessionId, TurnId, uuid7
+from coe_core.ledger import Intent
 from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Interaction
 from coe_core.settings import Secret
+from coe_core.testing import make_attempt, make_interaction
 from coe_core.testing.postgres import new_schema
 from coe_core.turn import Outcome
 
@@ -52,25 +53,15 @@ CYCLES_A_FOLDER = 10
 
 def make_turn(session: str, chance: random.Random) -> Interaction:
     now, turn_id = SystemClock().now(), TurnId(uuid7())
-    attempt = Attempt(
-        id=AttemptId(uuid7()),
-        purpose="chat",
-        model="small",
-        provider="openai",
-        name="gpt",
+    attempt = make_attempt(
         started_at=now,
-        duration_s=0.5,
         usage=Usage(input_tokens=10, output_tokens=5),
     )
-    return Interaction(
+    return make_interaction(
         id=turn_id,
         group="research",
         session=SessionId(session),
         started_at=now,
-        ended_at=now,
-        requested_model="auto",
-        request_sha256="0" * 64,
-        root_id=turn_id,
         new_messages=(user("질문 " * chance.randrange(200)),),
         attempts=(attempt,),
         answer=(assistant("answer " * chance.randrange(400)),),

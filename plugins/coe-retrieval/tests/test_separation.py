@@ -20,8 +20,8 @@ from coe_retrieval.term import terms
 from coe_core.identity import SessionId, TurnId
 from coe_core.knowledge import PassageChanges, SearchQuery
 from coe_core.message import assistant, user
-from coe_core.record import Interaction
-from coe_core.turn import GLOBAL, Outcome, Passage, group_layer
+from coe_core.testing import make_interaction
+from coe_core.turn import GLOBAL, Passage, group_layer
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
 OWN = group_layer("law")
@@ -71,18 +71,12 @@ class World:
     def _say(self, group: str, choose: random.Random) -> None:
         asked, answered = _text(choose), _text(choose)
         turn = TurnId(f"{group} {asked} {answered}")
-        said = Interaction(
+        said = make_interaction(
             id=turn,
-            root_id=turn,
             group=group,
-            session=SessionId("s"),
             started_at=AT,
-            ended_at=AT,
-            requested_model="auto",
-            request_sha256="0" * 64,
             new_messages=(user(asked),),
             answer=(assistant(answered),),
-            outcome=Outcome(status="success"),
         )
         self.shelves.record([said], str(next(self._changes)))
 

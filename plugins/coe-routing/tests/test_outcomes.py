@@ -18,12 +18,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from coe_core.application import Application
 from coe_core.clock import SystemClock
 from coe_core.ephemeral import EphemeralRecords
-from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
+from coe_core.identity import SessionId, TurnId, uuid7
 from coe_core.ledger import Attempt
 from coe_core.model import Model, Price
 from coe_core.record import Feedback, Interaction
 from coe_core.settings import RoutingTable, Settings
-from coe_core.testing import ManualClock, make_turn
+from coe_core.testing import ManualClock, make_attempt, make_interaction, make_turn
 from coe_core.testing.turn import empty_application
 from coe_core.turn import Outcome, Route, Turn
 
@@ -102,12 +102,9 @@ async def test_the_cheapest_is_taken_until_it_fails() -> None:
 
 
 def attempt(model: str, code: str | None = None, first_token_s: float = 0.1) -> Attempt:
-    return Attempt(
-        id=AttemptId(uuid7()),
-        purpose="chat",
+    return make_attempt(
         model=model,
         provider="scripted",
-        name=model,
         started_at=ManualClock().now(),
         duration_s=1.0,
         first_token_s=first_token_s,
@@ -118,16 +115,10 @@ def attempt(model: str, code: str | None = None, first_token_s: float = 0.1) -> 
 
 def ended(*attempts: Attempt, outcome: Outcome | None = None, name: str = "x") -> Interaction:
     at, turn_id = SystemClock().now(), TurnId(uuid7())
-    return Interaction(
+    return make_interaction(
         id=turn_id,
-        group="default",
         session=SessionId(uuid7()),
         started_at=at,
-        ended_at=at,
-        requested_model="auto",
-        request_sha256="",
-        root_id=turn_id,
-        new_messages=(),
         route=Route(model="cheap", reason="r", name=name),
         attempts=attempts,
         outcome=outcome or Outcome(status="success"),

@@ -20,12 +20,12 @@ from coe_core.application import Application
 from coe_core.identity import SessionId, TurnId, uuid7
 from coe_core.message import assistant, user
 from coe_core.parameter import Parameters
-from coe_core.record import Feedback, Interaction
+from coe_core.record import Feedback
 from coe_core.request import ChatRequest
 from coe_core.service import Clock, Journal
-from coe_core.testing import make_turn
+from coe_core.testing import make_interaction, make_turn
 from coe_core.testing.turn import empty_application
-from coe_core.turn import Outcome, Session, Turn
+from coe_core.turn import Session, Turn
 
 from .conftest import ROUTES, WordProvider, semantic_router
 
@@ -175,17 +175,12 @@ async def said(
     feedback = Feedback(
         id=uuid7(), turn_id=turn.id, group=turn.group, route=route, actor="kim", at=at
     )
-    interaction = Interaction(
+    interaction = make_interaction(
         id=turn.id,
         group=turn.group,
         session=turn.session.id,
         started_at=at,
-        ended_at=at,
-        requested_model="auto",
-        request_sha256="",
-        root_id=turn.id,
         new_messages=turn.request.messages,
-        outcome=Outcome(status="success"),
     )
     await application.need(Journal).append(interaction)
     await application.need(Journal).append(feedback)
