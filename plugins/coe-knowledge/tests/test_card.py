@@ -63,6 +63,19 @@ async def test_a_card_that_is_added_again_is_active_and_keeps_its_counters(
     assert await library.store.item([LAW], first.id) == again
 
 
+async def test_a_card_that_was_removed_is_answered_with_the_counters_that_it_has(
+    application: Application, library: Library
+) -> None:
+    add = partial(library.add_card, layer=LAW, kind="fact", text="Open from 8.", actor="kim")
+    first = await add()
+    await rate(application, await answer(application, "law", first.id), "law", 1)
+    assert await counted(application, first.id) == (1, 1, 1, 0)
+    await library.remove(LAW, first.id, "kim")
+    again = await add()
+    assert (again.used, again.feedback_count, again.helped, again.hurt) == (1, 1, 1, 0)
+    assert await library.store.item([LAW], first.id) == again
+
+
 async def test_evidence_points_into_the_record(application: Application, library: Library) -> None:
     reader = application.need(RecordReader)
     turn = await answer(application, "law", "psg_1", kind="document")

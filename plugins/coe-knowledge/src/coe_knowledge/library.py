@@ -117,7 +117,7 @@ class Library:
         actor: str,
     ) -> Card:
         """Add a card that somebody has written; it may be found at once. One that the layer has
-        already, to the letter, is left as it is, with its counters.
+        already, to the letter, is left as it is. Returned is what the store has, with its counters.
         """
         group_of(layer)
         if not text.strip():
@@ -143,7 +143,8 @@ class Library:
             return old
         await self.store.put_card(card)
         await self._record(card, {"kind": kind, "title": card.title}, actor)
-        return card
+        kept = await self.store.item([layer], id_)  # The store knows more of one that was removed.
+        return kept if isinstance(kept, Card) else card
 
     async def remove(self, layer: str, item_id: str, actor: str) -> Item:
         """Remove an item and return it. Raises `NotFound` when the layer has no such."""
