@@ -70,16 +70,18 @@ async def answer(
     return turn
 
 
-def rated(turn: TurnId, group: str, rating: int | None) -> Feedback:
+def rated(turn: TurnId, group: str, rating: int | None, actor: str = "kim") -> Feedback:
     """Make a rating that is given later than those before."""
     at = AT + timedelta(seconds=next(SECONDS))
     return Feedback(
-        id=uuid7(), turn_id=turn, group=group, rating=rating, text="x", actor="kim", at=at
+        id=uuid7(), turn_id=turn, group=group, rating=rating, text="x", actor=actor, at=at
     )
 
 
-async def rate(application: Application, turn: TurnId, group: str, rating: int | None) -> None:
-    await application.need(Journal).append(rated(turn, group, rating))
+async def rate(
+    application: Application, turn: TurnId, group: str, rating: int | None, actor: str = "kim"
+) -> None:
+    await application.need(Journal).append(rated(turn, group, rating, actor))
 
 
 async def counted(application: Application, id_: str) -> tuple[int, int, int, int]:
@@ -109,6 +111,30 @@ async def test_the_last_rating_of_an_answer_counts(application: Application) -> 
     await rate(application, first, "law", 0)
     await rate(application, first, "law", None)  # Says something, and rates nothing.
     assert await counted(application, "card-1") == (2, 2, 1, 0)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_each_who_rates_an_answer_counts(application: Application, *, apart: bool) -> None:
+    await put(application, "card-1", GLOBAL)
+    turn = await answer(application, "law", "card-1")
+    for actor, rating in (("kim", 1), ("lee", -1), ("park", 0), ("kim", -1), ("lee", 1)):
+        await rate(application, turn, "law", rating, actor)
+        if apart:
+            await tally_of(application).run()
+    assert await counted(application, "card-1") == (1, 3, 1, 1)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_what_another_group_says_of_a_turn_takes_nothing_away(
+    application: Application, *, apart: bool
+) -> None:
+    await put(application, "card-1", "group:law")
+    turn = await answer(application, "law", "card-1")
+    for group, rating in (("law", 1), ("sales", -1)):
+        await rate(application, turn, group, rating)
+        if apart:
+            await tally_of(application).run()
+    assert await counted(application, "card-1") == (1, 1, 1, 0)
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -173,6 +199,30 @@ async def test_what_a_restored_log_no_longer_has_is_no_longer_counted(
         cards = [await store.item([GLOBAL], id_) for id_ in ("card-1", "card-2")]
         told = [(c.used, c.feedback_count, c.helped) for c in cards if isinstance(c, Card)]
         assert told == [(used, 0, 0), (0, 0, 0)]
+
+
+async def test_what_an_older_version_kept_is_counted_anew(application: Application) -> None:
+    import sqlalchemy as sa
+    from coe_knowledge.store import SqlKnowledgeStore
+
+    database = application.need(Database)
+    await put(application, "card-1", GLOBAL)
+    turn = await answer(application, "law", "card-1")
+    await rate(application, turn, "law", 1)
+    await rate(application, turn, "law", -1, "lee")
+    assert await counted(application, "card-1") == (1, 2, 1, 1)
+
+    def as_it_was(connection: sa.Connection) -> None:
+        for statement in (
+            "DROP TABLE knowledge_ratings",
+            "CREATE TABLE knowledge_ratings (turn_id VARCHAR PRIMARY KEY, rating INTEGER)",
+            "UPDATE knowledge_version SET version_num = '0002'",
+        ):
+            connection.execute(sa.text(statement))
+
+    await database.write(as_it_was)
+    await SqlKnowledgeStore(database).open()
+    assert await counted(application, "card-1") == (1, 2, 1, 1)
 
 
 async def test_a_group_counts_its_own_cards_alone(application: Application) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration."""
 
 # Sorted by code point on every database.
@@ -70,12 +70,13 @@ ratings = sa.Table(
     "knowledge_ratings",
     metadata,
     sa.Column("turn_id", String, primary_key=True),
-    sa.Column("group_name", String, nullable=False),
+    sa.Column("group_name", String, primary_key=True),
+    sa.Column("actor", String, primary_key=True),
     sa.Column("rating", sa.Integer, nullable=False),
     sa.Column("at", String, nullable=False),
     sa.Column("feedback_id", String, nullable=False),
 )
-"""What was last said of an answer."""
+"""What each last said of an answer."""
 
 tally = sa.Table("knowledge_tally", metadata, sa.Column("cursor", Text, primary_key=True))
 """One row: how far the log was read for the two above."""

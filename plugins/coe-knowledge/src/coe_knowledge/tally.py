@@ -1,8 +1,8 @@
 """The tally: how often cards were used in answers, and whether those helped.
 
 It is folded from the log: a card is used by an answer that cites it, and has helped or hurt where
-somebody rated that answer well or badly. Of the ratings of a turn the one that was given last
-holds, in whatever order they are read. To fold a record twice changes nothing.
+somebody rated that answer well or badly. Of what one person says of a turn the rating that was
+given last holds, in whatever order they are read. To fold a record twice changes nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
@@ -29,14 +30,18 @@ AT_ONCE = 500
 """How many ids a statement names."""
 
 
+Rater: TypeAlias = tuple[str, str, str]
+"""A turn, the group that speaks of it, and who of that group."""
+
+
 @frozen(kw_only=True)
 class Facts:
     """What a stretch of the log says of cards."""
 
     uses: Mapping[str, tuple[str, frozenset[str]]] = field(factory=dict)
     """Turn to its group and the cards that its answer cites."""
-    ratings: Mapping[str, Feedback] = field(factory=dict)
-    """Turn to the rating that was given last."""
+    ratings: Mapping[Rater, Feedback] = field(factory=dict)
+    """The rating that each gave last."""
 
 
 @frozen
@@ -64,15 +69,16 @@ class CardTally:
 def facts(records: Iterable[Record]) -> Facts:
     """Read what records say of cards."""
     uses: dict[str, tuple[str, frozenset[str]]] = {}
-    ratings: dict[str, Feedback] = {}
+    ratings: dict[Rater, Feedback] = {}
     for record in records:
         match record:
             case Interaction(id=id_, group=group, passages=shown, passages_used=used):
                 cards = frozenset(p.id for p in shown if p.kind == "card" and p.id in used)
                 if cards:
                     uses[id_] = group, cards
-            case Feedback(turn_id=id_, rating=int()):
-                ratings[id_] = max(ratings.get(id_, record), record, key=_given)
+            case Feedback(turn_id=id_, group=group, actor=actor, rating=int()):
+                by = id_, group, actor
+                ratings[by] = max(ratings.get(by, record), record, key=_given)
             case _:
                 pass
     return Facts(uses=uses, ratings=ratings)
@@ -125,21 +131,18 @@ def _fold(connection: Connection, facts: Facts, cursor: str) -> int:
         for turn, (group, cards) in facts.uses.items()
         for card in sorted(cards)
     ]
-    standing = _standing(connection, [*facts.ratings])
+    turns = list(dict.fromkeys(turn for turn, _, _ in facts.ratings))
+    said = _standing(connection, turns)
+    for by, feedback in facts.ratings.items():
+        new = {"rating": feedback.rating, "at": rfc3339(feedback.at), "feedback_id": feedback.id}
+        said[by] = max(said.get(by, new), new, key=itemgetter("at", "feedback_id"))
     rated = [
-        {
-            "turn_id": turn,
-            "group_name": said.group,
-            "rating": said.rating,
-            "at": rfc3339(said.at),
-            "feedback_id": said.id,
-        }
-        for turn, said in facts.ratings.items()
-        if _given(said) >= standing.get(turn, ("", ""))
+        {"turn_id": turn, "group_name": group, "actor": actor} | rating
+        for (turn, group, actor), rating in said.items()
     ]
     _replace(connection, uses, used)
     _replace(connection, ratings, rated)
-    touched = {row["card_id"] for row in used} | _cards_of(connection, [*facts.ratings])
+    touched = {row["card_id"] for row in used} | _cards_of(connection, turns)
     changed = sum(_count(connection, card) for card in sorted(touched))
     _move(connection, cursor)
     return changed
@@ -155,16 +158,18 @@ def _replace(connection: Connection, table: Any, rows: Sequence[Mapping[str, Any
         connection.execute(sa.insert(table), rows)
 
 
-def _standing(connection: Connection, turns: Sequence[str]) -> Mapping[str, tuple[str, str]]:
-    """Return for each turn that is rated when it was, and the id of that."""
+def _standing(connection: Connection, turns: Sequence[str]) -> dict[Rater, dict[str, Any]]:
+    """Return what is known of the ratings of some turns."""
     import sqlalchemy as sa
 
     from coe_knowledge.table import ratings
 
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[Rater, dict[str, Any]] = {}
     for some in _some(turns):
         query = sa.select(ratings).where(ratings.c.turn_id.in_(some))
-        found |= {row.turn_id: (row.at, row.feedback_id) for row in connection.execute(query)}
+        for row in connection.execute(query):
+            told = {"rating": row.rating, "at": row.at, "feedback_id": row.feedback_id}
+            found[row.turn_id, row.group_name, row.actor] = told
     return found
 
 
@@ -189,7 +194,7 @@ def counted(connection: Connection, card: Card) -> Card:
     same_turn = (ratings.c.turn_id == uses.c.turn_id) & (ratings.c.group_name == uses.c.group_name)
     query = (
         sa.select(
-            sa.func.count(),
+            sa.func.count(sa.distinct(uses.c.turn_id)),
             sa.func.count(ratings.c.rating),
             sa.func.coalesce(sa.func.sum(sa.case((ratings.c.rating > 0, 1), else_=0)), 0),
             sa.func.coalesce(sa.func.sum(sa.case((ratings.c.rating < 0, 1), else_=0)), 0),
