@@ -23,11 +23,15 @@ class Card:
     title: str = ""
     evidence: tuple[Pointer, ...] = ()
     quality_score: float | None = None
-    """0 to 1; None while it is not known."""
+    """0 to 1, what its ratings say of it; None while there are none."""
     feedback_count: int = 0
+    """Ratings of answers that cite it, those too that say neither."""
     used: int = 0
+    """Answers that cite it."""
     helped: int = 0
+    """Good ratings among them."""
     hurt: int = 0
+    """Bad ratings among them."""
     valid_until: datetime | None = None
     state: Literal["candidate", "active", "held", "expired"] = "candidate"
     reason: str = ""

@@ -222,6 +222,8 @@ async def test_document_is_changed_listed_searched_and_removed(world: World) -> 
     sought = {"text": "third day", "group_topk": 1}
     (found,) = (await law.post("/coe/v1/knowledge/search", json=sought)).json()["passages"]
     assert found["source"] == "leave.md"
+    told = (await law.post("/coe/v1/knowledge/search", json={"text": "The desk"})).json()
+    assert [card["text"] for card in told["cards"]] == [card["text"]]
     for item in page["items"] + rest["items"]:
         await law.delete(f"/coe/v1/knowledge/items/{item['id']}")
     assert (await law.post("/coe/v1/knowledge/search", json=sought)).json() == {"passages": []}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve, frozen
+from coe_knowledge.quality import quality
 from coe_knowledge.tally import CardTally
 
 from coe_core import Application, Card, Database, Journal, KnowledgeStore
@@ -89,6 +90,7 @@ async def counted(application: Application, id_: str) -> tuple[int, int, int, in
     await tally_of(application).run()
     card = await application.need(KnowledgeStore).item([GLOBAL, "group:law"], id_)
     assert isinstance(card, Card)
+    assert card.quality_score == quality(card.feedback_count, card.helped, card.hurt)
     return card.used, card.feedback_count, card.helped, card.hurt
 
 
@@ -197,8 +199,8 @@ async def test_what_a_restored_log_no_longer_has_is_no_longer_counted(
     for used in (0, 1):
         await tally.run()
         cards = [await store.item([GLOBAL], id_) for id_ in ("card-1", "card-2")]
-        told = [(c.used, c.feedback_count, c.helped) for c in cards if isinstance(c, Card)]
-        assert told == [(used, 0, 0), (0, 0, 0)]
+        told = [(c.used, c.helped, c.quality_score) for c in cards if isinstance(c, Card)]
+        assert told == [(used, 0, None), (0, 0, None)]
 
 
 async def test_what_an_older_version_kept_is_counted_anew(application: Application) -> None:
@@ -254,6 +256,7 @@ async def test_a_card_that_is_removed_and_added_again_has_the_uses_it_had(
     card = await store.item(["group:law"], "card-1")
     assert isinstance(card, Card)
     assert (card.used, card.feedback_count, card.helped, card.hurt) == (1, 1, 1, 0)
+    assert card.quality_score == 2 / 3
     await answer(application, "law", "card-1")
     assert await counted(application, "card-1") == (2, 1, 1, 0)
 

@@ -25,12 +25,13 @@ from coe_core.turn import GLOBAL, Passage, Place, group_layer
 from coe_knowledge.layer import group_of
 from coe_knowledge.library import Added, Library, Upload, evidence_of, unknown
 from coe_knowledge.reading import MEDIA_TYPES
-from coe_knowledge.seeking import index_of, search
+from coe_knowledge.seeking import Found, index_of, search
 from coe_knowledge.settings import Settings
 
 AT_ONCE = 4
 """How many files are read at the same time."""
 SHOWN_LETTERS = 160
+COLUMNS = ("ID", "KIND", "STATE", "QUALITY", "TITLE", "SOURCE")
 OUTCOMES = ("added", "changed", "unchanged")
 
 
@@ -218,7 +219,7 @@ def list_(desk: Desk, *, group: str, layer: str | None, as_json: bool) -> None:
     if as_json:
         echo_json(items)
     elif items:
-        click.echo(table(("ID", "KIND", "STATE", "TITLE", "SOURCE"), [_row(i) for i in items]))
+        click.echo(table(COLUMNS, [_row(item) for item in items]))
     else:
         click.echo("There is nothing; `coe knowledge add` adds something.", err=True)
 
@@ -233,8 +234,13 @@ async def _all(desk: Desk, layer: str) -> list[Item]:
 
 def _row(item: Item) -> Sequence[str]:
     if isinstance(item, Card):
-        return item.id, item.kind, item.state, item.title or _shortened(item.text, 40), ""
-    return item.id, "document", item.state, item.title, item.source
+        title = item.title or _shortened(item.text, 40)
+        return item.id, item.kind, item.state, _quality(item), title, ""
+    return item.id, "document", item.state, "", item.title, item.source
+
+
+def _quality(card: Card) -> str:
+    return "-" if card.quality_score is None else f"{card.quality_score:.2f}"
 
 
 @click.command
@@ -257,9 +263,10 @@ def show(desk: Desk, *, item_id: str, group: str, layer: str | None, as_json: bo
     if as_json:
         echo_json({"item": item, "passages": passages})
         return
-    click.echo(table(("ID", "KIND", "STATE", "TITLE", "SOURCE"), [_row(item)]))
+    click.echo(table(COLUMNS, [_row(item)]))
     if isinstance(item, Card):
-        click.echo(f"\nused {item.used} times, helped {item.helped}, hurt {item.hurt}")
+        said = f"rated {item.feedback_count}, helped {item.helped}, hurt {item.hurt}"
+        click.echo(f"\nused {item.used} times, {said}; quality {_quality(item)}")
     for passage in passages:
         click.echo(f"\n{passage.id}  {_where(passage.place)}\n{passage.text}")
 
@@ -296,15 +303,19 @@ def search_(
         text=text, layers=layers, global_topk=topk, group_topk=topk, session_topk=turns
     )
 
-    async def run() -> Sequence[Passage]:
+    async def run() -> Found:
         async with desk.open() as (application, _):
             return await search(application, query, group)
 
-    passages = asyncio.run(run())
+    found = asyncio.run(run())
     if as_json:
-        echo_json(passages)
-    for passage in () if as_json else passages:
-        click.echo(f"{passage.score:.3f}  {passage.layer}  {passage.source}  {passage.id}")
+        echo_json(found)
+        return
+    cards = {card.id: card for card in found.cards}
+    for passage in found.passages:
+        card = cards.get(passage.item)
+        quality = f"  quality {_quality(card)}" if card is not None else ""
+        click.echo(f"{passage.score:.3f}  {passage.layer}  {passage.source}  {passage.id}{quality}")
         click.echo(f"       {_shortened(passage.text, SHOWN_LETTERS)}")
 
 

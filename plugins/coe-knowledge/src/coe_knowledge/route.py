@@ -22,7 +22,7 @@ from coe_core.service import RecordReader
 from coe_core.settings import nearest
 from coe_core.turn import GLOBAL, Passage, group_layer
 from coe_knowledge.library import Added, Library, Upload, evidence_of, unknown
-from coe_knowledge.seeking import search
+from coe_knowledge.seeking import Found, search
 
 BASE = "/coe/v1/knowledge"
 WITHOUT_KEY = "local"
@@ -73,13 +73,6 @@ class Sought:
     languages: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
-
-
-@frozen(kw_only=True)
-class Found:
-    """Passages, best first."""
-
-    passages: tuple[Passage, ...]
 
 
 @frozen(kw_only=True)
@@ -190,8 +183,7 @@ class Desk:
         """Find passages."""
         sought: Sought = await request.read(Sought)
         query = SearchQuery(layers=_seen(request.principal), **asdict(sought, recurse=False))
-        passages = await search(request.application, query, request.principal.group)
-        return json_response(Found(passages=tuple(passages)))
+        return json_response(await search(request.application, query, request.principal.group))
 
     async def list(self, request: HttpRequest) -> HttpResponse:
         """List documents and cards."""

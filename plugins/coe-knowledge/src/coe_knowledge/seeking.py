@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from attrs import frozen
 
 from coe_core.application import Application
+from coe_core.card import Card
 from coe_core.error import MissingService
 from coe_core.job import working
 from coe_core.knowledge import SearchQuery
-from coe_core.service import KnowledgeIndex
+from coe_core.service import KnowledgeIndex, KnowledgeStore
 from coe_core.turn import Passage
 
 
@@ -16,6 +17,15 @@ class NoIndex(MissingService):
     """Nothing that is installed searches."""
 
     status = 501
+
+
+@frozen(kw_only=True)
+class Found:
+    """Passages, best first."""
+
+    passages: tuple[Passage, ...]
+    cards: tuple[Card, ...] = ()
+    """The cards among them, with what became of them so far."""
 
 
 def index_of(application: Application) -> KnowledgeIndex:
@@ -29,8 +39,12 @@ def index_of(application: Application) -> KnowledgeIndex:
         ) from None
 
 
-async def search(application: Application, query: SearchQuery, group: str) -> Sequence[Passage]:
+async def search(application: Application, query: SearchQuery, group: str) -> Found:
     """Search outside a turn; the group pays for embedding the query."""
-    index = index_of(application)
+    index, store = index_of(application), application.need(KnowledgeStore)
     async with working(application, "knowledge", group) as work:
-        return await index.search(query, parent=work)
+        passages = await index.search(query, parent=work)
+    ids = [passage.item for passage in passages if passage.kind not in ("document", "turn")]
+    items = [await store.item(query.layers, id_) for id_ in ids]
+    cards = tuple(item for item in items if isinstance(item, Card))
+    return Found(passages=tuple(passages), cards=cards)

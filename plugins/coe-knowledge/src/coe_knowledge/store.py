@@ -149,6 +149,7 @@ class _Writing:
                 feedback_count=old.feedback_count,
                 helped=old.helped,
                 hurt=old.hurt,
+                quality_score=old.quality_score,
             )
         self.put(counted(self._connection, card), [card_passage(card)])
 

@@ -22,6 +22,7 @@ from coe_core.message import Json
 from coe_core.record import Feedback, Interaction, Record
 from coe_core.service import EVERY_GROUP, Database, RecordReader
 from coe_knowledge.layer import group_of
+from coe_knowledge.quality import quality
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -115,7 +116,8 @@ def _begin_again(connection: Connection) -> None:
     query = sa.select(items.c.body).where(items.c.id.in_(sa.select(uses.c.card_id)))
     for body in connection.execute(query).scalars().all():
         card: Card = structure(decode(body), Card)
-        _write(connection, evolve(card, used=0, feedback_count=0, helped=0, hurt=0))
+        forgotten = evolve(card, used=0, feedback_count=0, helped=0, hurt=0, quality_score=None)
+        _write(connection, forgotten)
     connection.execute(sa.delete(uses))
     connection.execute(sa.delete(ratings))
     _move(connection, "")
@@ -207,7 +209,11 @@ def counted(connection: Connection, card: Card) -> Card:
     used, rated, helped, hurt = connection.execute(query).one()
     if not used:
         return card
-    return evolve(card, used=used, feedback_count=rated, helped=int(helped), hurt=int(hurt))
+    helped, hurt = int(helped), int(hurt)
+    score = quality(rated, helped, hurt)
+    return evolve(
+        card, used=used, feedback_count=rated, helped=helped, hurt=hurt, quality_score=score
+    )
 
 
 def _count(connection: Connection, card_id: str) -> bool:
