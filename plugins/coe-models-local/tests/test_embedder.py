@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import array
+import asyncio
 import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
+from coe_models_local.embedder import LocalEmbedder
 from coe_models_local.provider import LocalProvider
 
 from coe_core.error import ContextTooLong, InvalidField, UnknownModel
@@ -76,6 +80,62 @@ async def test_the_quality_embedder_tells_queries_from_passages(provider: LocalP
         for purpose in ("query", "passage")
     ]
     assert cosine(query, passage) < 0.99
+
+
+async def test_calls_at_once_get_what_each_alone_would(provider: LocalProvider, alias: str) -> None:
+    asked = [QUESTIONS, ANSWERS, QUESTIONS[:1], ["a"] * 20, [""], ANSWERS[2:]]
+    alone = [await embed(provider, alias, texts, purpose="query") for texts in asked]
+    calls = [embed(provider, alias, texts, purpose="query") for texts in asked]
+    for vectors, own in zip(await asyncio.gather(*calls), alone, strict=True):
+        assert vectors.usage == own.usage
+        for row, expected in zip(vectors.rows(), own.rows(), strict=True):
+            assert row == pytest.approx(expected, abs=1e-5)
+
+
+class Reader:
+    """An embedder's library, as far as it matters here: it holds on to its first text, and cannot
+    read some.
+    """
+
+    def __init__(self) -> None:
+        self.began, self.go_on = threading.Event(), threading.Event()
+        self.read: list[list[str]] = []
+
+    def encode(self, texts: list[str], _: str) -> tuple[Any, list[int]]:
+        self.read.append(texts)
+        if texts == ["first"]:
+            self.began.set()
+            self.go_on.wait(30)
+        if "unreadable" in texts:
+            raise ValueError
+        return np.array([[len(text)] for text in texts], "f4"), [1 for _ in texts]
+
+
+async def asked_behind_the_first(reader: Reader, others: Sequence[Sequence[str]]) -> list[Any]:
+    embedder = LocalEmbedder("ours", lambda _: reader.encode, 1, together=4)
+    first = asyncio.create_task(embedder.embed(["first"], "query"))
+    await asyncio.to_thread(reader.began.wait, 30)
+    calls = [asyncio.create_task(embedder.embed(texts, "query")) for texts in others]
+    await asyncio.sleep(0)
+    reader.go_on.set()
+    await first
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    embedder.close()
+    return found
+
+
+async def test_calls_that_wait_are_read_together_as_far_as_they_fit() -> None:
+    reader = Reader()
+    found = await asked_behind_the_first(reader, [["a"], ["bb", "c"], ["d"] * 5, ["eee"]])
+    assert reader.read == [["first"], ["a", "bb", "c", "eee"], ["d"] * 5]
+    assert [vectors.rows() for vectors in found[:2]] == [[[1.0]], [[2.0], [1.0]]]
+
+
+async def test_a_call_that_fails_fails_alone() -> None:
+    found = await asked_behind_the_first(Reader(), [["a"], ["unreadable"], ["bb"]])
+    assert found[0].rows() == [[1.0]]
+    assert isinstance(found[1], ValueError)
+    assert found[2].rows() == [[2.0]]
 
 
 async def test_any_text_is_embedded(provider: LocalProvider, alias: str) -> None:

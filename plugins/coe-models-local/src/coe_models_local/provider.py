@@ -24,7 +24,7 @@ from coe_core.request import ChatRequest, EmbeddingRequest, FunctionDefinition
 from coe_models_local import dialect, gguf
 from coe_models_local.bundle import BUNDLE, CHAT, FAST, QUALITY, chat_path
 from coe_models_local.dialect import NativeDialect, PlainDialect, Sampling
-from coe_models_local.embedder import LocalEmbedder, load_fast, load_quality
+from coe_models_local.embedder import FAST_TOGETHER, LocalEmbedder, load_fast, load_quality
 from coe_models_local.folder import runtime_folder
 from coe_models_local.grammar import Bounds
 from coe_models_local.process import ChatProcess
@@ -77,7 +77,7 @@ class LocalProvider:
     def __attrs_post_init__(self) -> None:
         """Name the embedders; nothing is loaded yet."""
         self._embedders = {
-            FAST.alias: LocalEmbedder(FAST.alias, load_fast, self.threads),
+            FAST.alias: LocalEmbedder(FAST.alias, load_fast, self.threads, FAST_TOGETHER),
             QUALITY.alias: LocalEmbedder(QUALITY.alias, load_quality, self.threads),
         }
 
