@@ -1,6 +1,7 @@
 """History from and for other systems: nothing lost, nothing made up, nothing twice."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from coe_core.cli import Frame
 from coe_core.cli.program import run
 from coe_core.codec import decode, encode, structure, unstructure
-from coe_core.error import InvalidField
+from coe_core.error import InvalidField, RecordDamaged
 from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Feedback, Interaction
@@ -304,6 +305,51 @@ class TestExport:
         path = folder.path / "out.jsonl"
         coe_records(folder, "export", str(path), "--format", "envelope")
         assert sorted(path.read_bytes().splitlines()) == sorted(raw.splitlines())
+
+    def test_says_what_was_written(
+        self, folder: DataFolder, open_writer: Open, make_turn: MakeTurn
+    ) -> None:
+        writer = open_writer(folder)
+        writer.commit([Draft.of(make_turn(n)) for n in range(3)])
+        writer.close()
+        path = folder.path / "out.jsonl"
+        told = json.loads(coe_records(folder, "export", str(path), "--json").stdout)
+        assert told == {"path": str(path), "lines": 3, "size_bytes": path.stat().st_size}
+        assert len(path.read_text().splitlines()) == 3
+        refused = coe_records(folder, "export", "-", "--json")
+        assert isinstance(refused.exception, InvalidField)
+        assert refused.stdout == ""
+
+    @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+    def test_that_fails_leaves_the_file_that_was_there(
+        self, folder: DataFolder, open_writer: Open, make_turn: MakeTurn
+    ) -> None:
+        writer = open_writer(folder)
+        writer.commit([Draft.of(make_turn(n)) for n in range(3)])
+        writer.close()
+        path = folder.path / "out.jsonl"
+        coe_records(folder, "export", str(path))
+        before = path.read_bytes()
+        segment = folder.events / "2026-11-01/interactions.jsonl"
+        segment.write_bytes(segment.read_bytes().replace(b"answer 2", b"answer 7"))
+        result = coe_records(folder, "export", str(path))
+        assert isinstance(result.exception, RecordDamaged)
+        assert path.read_bytes() == before
+        assert not path.with_name("out.jsonl.part").exists()
+
+    def test_goes_to_what_is_no_file(
+        self, folder: DataFolder, open_writer: Open, make_turn: MakeTurn
+    ) -> None:
+        writer = open_writer(folder)
+        writer.commit([Draft.of(make_turn())])
+        writer.close()
+        read, write = os.pipe()
+        try:
+            assert coe_records(folder, "export", f"/dev/fd/{write}").exit_code == 0
+            assert os.read(read, 1 << 16).count(b"\n") == 1
+        finally:
+            os.close(read)
+            os.close(write)
 
     def test_keeps_to_its_window(
         self, folder: DataFolder, open_writer: Open, make_turn: MakeTurn

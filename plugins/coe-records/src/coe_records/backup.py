@@ -17,7 +17,7 @@ from coe_records import sqlite
 from coe_records.audit import Fault, audit
 from coe_records.folder import DataFolder
 from coe_records.lock import locked
-from coe_records.log import Log
+from coe_records.log import Log, Show, unshown
 from coe_records.plugin_database import FILE
 from coe_records.projection import Projection
 from coe_records.rebuild import rebuild
@@ -40,24 +40,27 @@ class Copied:
     """What `verify` finds in the copy."""
 
 
-def back_up(folder: DataFolder, target: Path) -> Copied:
+def back_up(folder: DataFolder, target: Path, show: Show = unshown) -> Copied:
     """Copy a data folder's records and state. Raises `Conflict` unless the target is empty.
 
     Tables on a server are not copied: those of the copy are made of the log, in a file.
     """
     _make_empty(target)
     with locked(folder.copying):
-        return _back_up(folder, target)
+        return _back_up(folder, target, show)
 
 
-def _back_up(folder: DataFolder, target: Path) -> Copied:
+def _back_up(folder: DataFolder, target: Path, show: Show) -> Copied:
     if folder.server is None:
         with closing(sqlite.connect(folder.database, writable=False)) as source:
             with locked(folder.lock):  # Nobody is between log and database.
                 source.begin_reading()
                 Projection(source, Log(folder.events)).marks()
                 sizes = _sizes(folder.events)
-            _copy_database(source, target / folder.database.name)
+            size_bytes = folder.database.stat().st_size
+            with show("copying the tables", size_bytes) as tell:
+                _copy_database(source, target / folder.database.name)
+                tell(size_bytes)
     else:
         with locked(folder.lock):
             sizes = _sizes(folder.events)
@@ -65,12 +68,11 @@ def _back_up(folder: DataFolder, target: Path) -> Copied:
         if (folder.path / name).exists():
             with closing(sqlite.connect(folder.path / name, writable=False)) as source:
                 _copy_database(source, target / name)
-    for name, size in sizes.items():
-        _copy(folder.events / name, target / folder.events.name / name, size)
-    return _copied(DataFolder(target), rebuilds=folder.server is not None)
+    _copy_all(sizes, folder.events, target / folder.events.name, show)
+    return _copied(DataFolder(target), show, rebuilds=folder.server is not None)
 
 
-def restore(source: Path, folder: DataFolder) -> Copied:
+def restore(source: Path, folder: DataFolder, show: Show = unshown) -> Copied:
     """Copy a backup to where a data folder shall be. Raises `Conflict` unless it is empty.
 
     Tables on a server are made of the log.
@@ -78,9 +80,8 @@ def restore(source: Path, folder: DataFolder) -> Copied:
     if not (source / folder.events.name).is_dir():
         raise Conflict(f"{source} is no backup: it has no folder {folder.events.name}")
     _make_empty(folder.path)
-    for name, size in _sizes(source).items():
-        _copy(source / name, folder.path / name, size)
-    return _copied(folder, rebuilds=folder.server is not None)
+    _copy_all(_sizes(source), source, folder.path, show)
+    return _copied(folder, show, rebuilds=folder.server is not None)
 
 
 def _make_empty(path: Path) -> None:
@@ -102,6 +103,13 @@ def _copy_database(source: sqlite3.Connection, to: Path) -> None:
     _sync(to)
 
 
+def _copy_all(sizes: Mapping[str, int], source: Path, to: Path, show: Show) -> None:
+    with show("copying files", sum(sizes.values())) as tell:
+        for name, size_bytes in sizes.items():
+            _copy(source / name, to / name, size_bytes)
+            tell(size_bytes)
+
+
 def _copy(source: Path, to: Path, size_bytes: int) -> None:
     """Copy a file's beginning: what is appended meanwhile is left out."""
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -119,10 +127,13 @@ def _sync(path: Path) -> None:
         os.close(fd)
 
 
-def _copied(folder: DataFolder, *, rebuilds: bool) -> Copied:
+def _copied(folder: DataFolder, show: Show, *, rebuilds: bool) -> Copied:
     if rebuilds:
-        rebuild(folder)
-    report, sizes = audit(folder), _sizes(folder.path)
+        with show("rebuilding", folder.log_bytes) as tell:
+            rebuild(folder, tell)
+    with show("verifying", folder.log_bytes) as tell:
+        report = audit(folder, tell)
+    sizes = _sizes(folder.path)
     return Copied(
         path=str(folder.path),
         files=len(sizes),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coe_core.cli import Frame, echo_json, pass_frame
+from coe_records.progress import progress
 from coe_records.settings import data_folder
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def backup(context: click.Context, frame: Frame, *, to: Path, as_json: bool) -> 
     from coe_records.command import usable
 
     with usable(frame) as folder:
-        _tell(context, back_up(folder, to), as_json=as_json)
+        _tell(context, back_up(folder, to, progress), as_json=as_json)
 
 
 @click.command
@@ -47,7 +48,7 @@ def restore(context: click.Context, frame: Frame, *, from_: Path, as_json: bool)
     """
     from coe_records import backup as work
 
-    _tell(context, work.restore(from_, data_folder(frame)), as_json=as_json)
+    _tell(context, work.restore(from_, data_folder(frame), progress), as_json=as_json)
 
 
 def _tell(context: click.Context, copied: Copied, *, as_json: bool) -> None:

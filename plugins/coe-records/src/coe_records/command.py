@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,8 +13,8 @@ from coe_records.backup_command import backup, restore
 from coe_records.compact_command import compact
 from coe_records.database import raised
 from coe_records.folder import DataFolder
-from coe_records.log import Tell
 from coe_records.log_command import log
+from coe_records.progress import progress
 from coe_records.reprocess_command import reprocess
 from coe_records.settings import Settings, data_folder, pass_settings
 from coe_records.transfer import export, import_
@@ -59,7 +58,7 @@ def verify(context: click.Context, frame: Frame, *, as_json: bool) -> None:
     """
     from coe_records.audit import audit
 
-    with usable(frame) as folder, _progress(folder) as tell:
+    with usable(frame) as folder, progress("verifying", folder.log_bytes) as tell:
         report = audit(folder, tell)
     if as_json:
         echo_json(report)
@@ -94,7 +93,11 @@ def repair(
 
     with usable(frame) as folder:
         repaired = work.repair(
-            folder, SystemClock(), dry_run=dry_run, segment_bytes=settings.segment_bytes
+            folder,
+            SystemClock(),
+            dry_run=dry_run,
+            segment_bytes=settings.segment_bytes,
+            show=progress,
         )
     if as_json:
         echo_json(repaired)
@@ -119,7 +122,7 @@ def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
     """
     from coe_records import rebuild as work
 
-    with usable(frame) as folder, _progress(folder) as tell:
+    with usable(frame) as folder, progress("rebuilding", folder.log_bytes) as tell:
         rebuilt = work.rebuild(folder, tell)
     if as_json:
         echo_json(rebuilt)
@@ -130,13 +133,6 @@ def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
         if rebuilt.set_aside:
             click.echo(f"the file that was no database is now {rebuilt.set_aside}")
     context.exit(1 if rebuilt.passed_over else 0)
-
-
-@contextmanager
-def _progress(folder: DataFolder) -> Iterator[Tell]:
-    """Show how much of the log is done."""
-    with click.progressbar(length=folder.log_bytes, file=sys.stderr) as bar:
-        yield bar.update
 
 
 @contextmanager

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.error import StartRefused
+from coe_records.progress import progress
 from coe_records.settings import data_folder
 
 
@@ -28,8 +27,8 @@ def compact(context: click.Context, frame: Frame, *, undo: bool, as_json: bool) 
     if not folder.events.is_dir():
         raise StartRefused(f"there is no log in {folder.path}; name the folder with --data")
     work = Compaction(folder)
-    with click.progressbar(length=len(work.sealed()), file=sys.stderr) as bar:
-        result = (work.undo if undo else work.compact)(bar.update)
+    with progress("expanding" if undo else "compacting", len(work.sealed())) as tell:
+        result = (work.undo if undo else work.compact)(tell)
     if as_json:
         echo_json(result)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from attrs import frozen
-from sqlalchemy import ColumnElement, Connection, Select, exists
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, select
 
 from coe_core.codec import decode, rfc3339, structure
 from coe_core.ledger import Ledger
@@ -16,7 +16,7 @@ from coe_core.record import Interaction, Pointer
 from coe_records.conversation import MESSAGES, whole
 from coe_records.extent import Extent
 from coe_records.folder import DataFolder
-from coe_records.log import Log
+from coe_records.log import Log, Show, unshown
 from coe_records.reader import selected, told
 from coe_records.table import feedback, interactions
 
@@ -27,6 +27,7 @@ class Export:
 
     folder: DataFolder
     extent: Extent
+    show: Show = unshown
 
     def conversations(self) -> Iterator[bytes]:
         """Yield each conversation as a line in OpenAI's shape: one for each turn that no other
@@ -39,7 +40,7 @@ class Export:
         )
         query = selected(turns).where(*self.extent.holds(turns, turns.c.started_at), ~is_followed)
         with self._connected() as connection:
-            for row in _rows(connection, query.order_by(turns.c.started_at, turns.c.id)):
+            for row in self._rows(connection, query.order_by(turns.c.started_at, turns.c.id)):
                 yield msgspec.json.encode(self._conversation(connection, row)) + b"\n"
 
     def envelopes(self) -> Iterator[bytes]:
@@ -50,7 +51,7 @@ class Export:
 
     def _lines(self, connection: Connection, table: Any, at: ColumnElement[str]) -> Iterator[bytes]:
         query = selected(table).where(*self.extent.holds(table, at))
-        for row in _rows(connection, query.order_by(at, table.c.id)):
+        for row in self._rows(connection, query.order_by(at, table.c.id)):
             yield self._log.line(_pointer(row), row["line"]).raw
 
     def _conversation(self, connection: Connection, row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -81,11 +82,16 @@ class Export:
         finally:
             engine.dispose()
 
-
-def _rows(connection: Connection, query: Select[Any]) -> Iterator[Mapping[Any, Any]]:
-    """Yield rows, of which only some hundred are held at a time."""
-    with connection.execute(query, execution_options={"yield_per": 500}) as result:
-        yield from result.mappings()
+    def _rows(self, connection: Connection, query: Select[Any]) -> Iterator[Mapping[Any, Any]]:
+        """Yield rows, of which only some hundred are held at a time."""
+        count = connection.scalar(select(func.count()).select_from(query.order_by(None).subquery()))
+        with (
+            self.show("exporting", count or 0) as tell,
+            connection.execute(query, execution_options={"yield_per": 500}) as result,
+        ):
+            for row in result.mappings():
+                yield row
+                tell(1)
 
 
 def _said(role: str, content: str | None, whole: str | None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from hashlib import sha256
 from io import BufferedReader
 from pathlib import Path
@@ -21,11 +21,20 @@ BLOCK_BYTES = 1 << 16
 """How much is read at a time."""
 
 Tell: TypeAlias = Callable[[int], None]
-"""Hears of each number of bytes of the log that was worked through."""
+"""Hears of each number of bytes of the log, or of what else is counted, that was worked through."""
 
 
-def untold(_size_bytes: int) -> None:
+def untold(_more: int) -> None:
     """Tell nobody."""
+
+
+Show: TypeAlias = Callable[[str, int], AbstractContextManager[Tell]]
+"""Makes a `Tell` for a stage of the work, of its name and of how much there is in all."""
+
+
+def unshown(_stage: str, _length: int) -> AbstractContextManager[Tell]:
+    """Show nothing."""
+    return nullcontext(untold)
 
 
 @frozen

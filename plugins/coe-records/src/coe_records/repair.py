@@ -24,7 +24,7 @@ from coe_records.envelope import body_extent
 from coe_records.folder import DataFolder
 from coe_records.header import changed_bits
 from coe_records.lock import locked
-from coe_records.log import Log
+from coe_records.log import Log, Show, unshown
 from coe_records.projection import Mark, Projection
 from coe_records.rebuild import rebuild
 from coe_records.registry import ELSEWHERE
@@ -93,50 +93,64 @@ class Repaired:
     """What is still there; what could not be mended unless it was a dry run."""
 
 
-def repair(folder: DataFolder, clock: Clock, *, dry_run: bool, segment_bytes: int) -> Repaired:
+def repair(
+    folder: DataFolder,
+    clock: Clock,
+    *,
+    dry_run: bool,
+    segment_bytes: int,
+    show: Show = unshown,
+) -> Repaired:
     """Mend what can be mended, beside a running server if there is one.
 
     Each step can be killed and done again, and what it takes away is kept beside it. Raises
     `OSError` or the database's error where there is no database to speak of: that is for `rebuild`.
     """
-    found = audit(folder).faults
+    found = _audit(folder, show)
     if dry_run or not found:
         return Repaired(found=found, steps=_plan(folder, found).steps, left=found)
     with locked(folder.events / "repair"):
-        return _repair(folder, clock, found, segment_bytes)
+        return _repair(folder, clock, found, segment_bytes, show)
 
 
 def _repair(
-    folder: DataFolder, clock: Clock, found: tuple[Fault, ...], segment_bytes: int
+    folder: DataFolder, clock: Clock, found: tuple[Fault, ...], segment_bytes: int, show: Show
 ) -> Repaired:
     if any(fault.where.startswith("database:") for fault in found):
         if not _speaks_against_log(found):
-            _rebuild(folder)
+            _rebuild(folder, show)
     elif any(fault.where.startswith("segments:") for fault in found):
-        _mend_marks(folder, found)
+        _mend_marks(folder, found, show)
     writer = Writer.open(folder, clock, segment_bytes=segment_bytes)  # It recovers first.
     try:
         steps: list[str] = []
-        left = audit(folder).faults
+        left = _audit(folder, show)
         for _ in range(ROUNDS):
             plan = _plan(folder, left)
             if set(plan.steps) <= set(steps):
                 break
             steps += plan.steps
-            _carry_out(folder, writer, plan, left)
-            left = audit(folder).faults
+            _carry_out(folder, writer, plan, left, show)
+            left = _audit(folder, show)
     finally:
         writer.close()
     return Repaired(found=found, steps=tuple(steps), left=left)
 
 
-def _mend_marks(folder: DataFolder, found: Sequence[Fault]) -> None:
+def _audit(folder: DataFolder, show: Show) -> tuple[Fault, ...]:
+    with show("verifying", folder.log_bytes) as tell:
+        return audit(folder, tell).faults
+
+
+def _mend_marks(folder: DataFolder, found: Sequence[Fault], show: Show) -> None:
     """Make the marks right before anybody writes on from them."""
     if _plan(folder, found).rebuilds:
-        _rebuild(folder)
+        _rebuild(folder, show)
 
 
-def _carry_out(folder: DataFolder, writer: Writer, plan: Plan, faults: Sequence[Fault]) -> None:
+def _carry_out(
+    folder: DataFolder, writer: Writer, plan: Plan, faults: Sequence[Fault], show: Show
+) -> None:
     texts = [f"{fault.kind} {fault.where}: {fault.text}" for fault in faults[:GROUP_RECORDS]]
     record = Repair(at=datetime.now(UTC), found=tuple(texts), steps=plan.steps)
     writer.commit([Draft.of(record)])
@@ -148,7 +162,7 @@ def _carry_out(folder: DataFolder, writer: Writer, plan: Plan, faults: Sequence[
     for at in range(0, len(plan.lost), GROUP_RECORDS):
         _restore(folder, writer, plan.lost[at : at + GROUP_RECORDS])
     if plan.rebuilds:
-        _rebuild(folder)
+        _rebuild(folder, show)
     for segment in plan.manifests:
         _seal(folder, segment)
 
@@ -340,12 +354,13 @@ def _bodies(connection: Connection, lost: Lost) -> Iterator[tuple[str, Any]]:
     return bodies_at(connection, lost.owner, lost.pointer)
 
 
-def _rebuild(folder: DataFolder) -> None:
+def _rebuild(folder: DataFolder, show: Show) -> None:
     """Make the tables again, after a copy is kept of what only they may know."""
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     with locked(folder.lock):
         folder.tables.keep_copy(stamp)
-    rebuild(folder, may_forget=True)
+    with show("rebuilding", folder.log_bytes) as tell:
+        rebuild(folder, tell, may_forget=True)
 
 
 def _seal(folder: DataFolder, segment: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from coe_core.error import InvalidField, StartRefused
 from coe_core.service import Clock, SessionStore, StateStore
 from coe_core.settings import nearest
 from coe_records.instant import Instant
+from coe_records.progress import progress
 
 if TYPE_CHECKING:
     from coe_core.application import Application
@@ -124,5 +124,5 @@ async def _run(
     async with alone(store, clock, job.name):
         batches = await work.plan()
         size_bytes = sum(batch.end - batch.start for batch in batches)
-        with click.progressbar(length=size_bytes, file=sys.stderr) as bar:
-            return await work.run(batches, bar.update)
+        with progress(job.name, size_bytes) as tell:
+            return await work.run(batches, tell)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
+from attrs import frozen
 
 from coe_core.cli import Frame, echo_json, pass_frame
 from coe_core.clock import SystemClock
+from coe_core.error import InvalidField
 from coe_records.instant import Instant
+from coe_records.progress import progress
 from coe_records.settings import Settings, data_folder, pass_settings
 
 if TYPE_CHECKING:
@@ -22,6 +25,18 @@ if TYPE_CHECKING:
     from coe_records.writer import Writer
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+OUTPUT = Path("-")
+
+
+@frozen(kw_only=True)
+class Exported:
+    """What an export came to."""
+
+    path: str
+    lines: int
+    size_bytes: int
 
 
 @click.command("import")
@@ -59,7 +74,8 @@ def import_(
     from coe_records.intake import Intake
 
     clock = SystemClock()
-    with _writer(frame, clock, settings) as writer, _progress(file) as tell:
+    size_bytes = file.stat().st_size
+    with _writer(frame, clock, settings) as writer, progress("importing", size_bytes) as tell:
         imported = Import(writer, Intake(group, clock), form, file, tell).run()
     if as_json:
         echo_json(imported)
@@ -74,7 +90,7 @@ def import_(
 
 
 @click.command("export")
-@click.argument("file", type=click.File("wb", atomic=True))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--group", help="Only of that group; of all if left out.")
 @click.option("--since", type=Instant(), help="Only what began then or later, UTC.")
 @click.option("--until", type=Instant(), help="Only what began before, UTC.")
@@ -86,15 +102,17 @@ def import_(
     show_default=True,
     help="Conversations in OpenAI's shape, or the log's own lines.",
 )
+@as_json
 @pass_frame
 def export(
     frame: Frame,
     *,
-    file: BinaryIO,
+    file: Path,
     group: str | None,
     since: datetime | None,
     until: datetime | None,
     form: str,
+    as_json: bool,
 ) -> None:
     """Write what was recorded to FILE, or to the output if it is a hyphen.
 
@@ -104,11 +122,37 @@ def export(
     """
     from coe_records.extent import Extent
 
+    if as_json and file == OUTPUT:
+        raise InvalidField("--json needs a FILE: what is exported goes to the output itself")
     extent = Extent(group=group, since=since, until=until)
-    count = 0
-    for count, line in enumerate(_lines(frame, extent, form), start=1):  # noqa: B007 told below
-        file.write(line)
-    click.echo(f"{count} lines", err=True)
+    lines = size_bytes = 0
+    with _opened(file) as opened:
+        for lines, line in enumerate(_lines(frame, extent, form), start=1):  # noqa: B007 told below
+            size_bytes += opened.write(line)
+    if as_json:
+        echo_json(Exported(path=str(file), lines=lines, size_bytes=size_bytes))
+    else:
+        click.echo(f"{lines} lines", err=True)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    """Open the output, or a file that takes the place of another only once it is whole."""
+    if file == OUTPUT:
+        yield sys.stdout.buffer
+        return
+    is_device = file.exists() and not file.is_file()
+    part = file if is_device else file.with_name(f"{file.name}.part")
+    try:
+        with part.open("wb") as opened:
+            yield opened
+        if not is_device:
+            part.replace(file)
+    except OSError as error:
+        raise InvalidField(f"{file} cannot be written: {error.strerror}") from error
+    finally:
+        if not is_device:
+            part.unlink(missing_ok=True)
 
 
 def _lines(frame: Frame, extent: Extent, form: str) -> Iterator[bytes]:
@@ -117,7 +161,7 @@ def _lines(frame: Frame, extent: Extent, form: str) -> Iterator[bytes]:
     from coe_records.exporting import Export
 
     with usable(frame) as folder:
-        work = Export(folder, extent)
+        work = Export(folder, extent, progress)
         yield from work.conversations() if form == "openai" else work.envelopes()
 
 
@@ -131,9 +175,3 @@ def _writer(frame: Frame, clock: Clock, settings: Settings) -> Iterator[Writer]:
         yield writer
     finally:
         writer.close()
-
-
-@contextmanager
-def _progress(file: Path) -> Iterator[Callable[[int], None]]:
-    with click.progressbar(length=file.stat().st_size, file=sys.stderr) as bar:
-        yield bar.update
