@@ -79,6 +79,7 @@ class Application:
     attempt_policies: tuple[contract.AttemptPolicy, ...] = ()
     tools: Mapping[str, CheckedTool] = field(factory=dict)
     retrievers: tuple[contract.Retriever, ...] = ()
+    rerankers: tuple[contract.Reranker, ...] = ()
     summarizers: tuple[contract.Summarizer, ...] = ()
     prompt_packs: tuple[contract.PromptPack, ...] = ()
     promotion_policies: tuple[contract.PromotionPolicy, ...] = ()

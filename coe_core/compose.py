@@ -33,6 +33,7 @@ CONTRACTS: Mapping[str, type[Any]] = {
     "attempt_policies": contract.AttemptPolicy,
     "tools": contract.Tool,
     "retrievers": contract.Retriever,
+    "rerankers": contract.Reranker,
     "summarizers": contract.Summarizer,
     "prompt_packs": contract.PromptPack,
     "promotion_policies": contract.PromotionPolicy,

@@ -289,6 +289,22 @@ class Retriever(Component, Protocol):
 
 
 @runtime_checkable
+class Reranker(Component, Protocol):
+    """Says how well passages that were found answer a question."""
+
+    async def rerank(
+        self, text: str, passages: Sequence[Passage], *, parent: Payer
+    ) -> Sequence[float]:
+        """Return a score from 0 to 1 for each passage, in their order: 1 answers the question.
+
+        It takes the place of the passage's `score`, which says what the search made of it.
+        Models are called through `Caller` for `parent`, after its guards of the step `egress` have
+        seen what is sent (`coe_core.guard`). Whatever is raised, the order is the search's.
+        """
+        ...
+
+
+@runtime_checkable
 class Summarizer(Component, Protocol):
     """Folds new messages into the previous summary."""
 

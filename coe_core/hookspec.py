@@ -104,6 +104,13 @@ def coe_retrievers(ctx: Context) -> Sequence[contract.Retriever]:
 
 
 @hookspec
+def coe_rerankers(ctx: Context) -> Sequence[contract.Reranker]:
+    """Return what puts found passages in a better order. Whoever searches asks the one that the
+    settings name, and no other. Since 0.1.
+    """
+
+
+@hookspec
 def coe_summarizers(ctx: Context) -> Sequence[contract.Summarizer]:
     """Return what folds new messages into the previous summary. Whoever keeps the records asks the
     one that the settings name. Since 0.1.

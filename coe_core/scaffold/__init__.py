@@ -34,6 +34,7 @@ KINDS: Mapping[str, str] = {
     "panel": "ExamplePanel()",
     "promotion_policy": "ExamplePromotionPolicy()",
     "prompt_pack": "ExamplePromptPack()",
+    "reranker": "ExampleReranker()",
     "retriever": "ExampleRetriever()",
     "router": "ExampleRouter()",
     "segment_job": "ExampleSegmentJob()",

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from coe_core.testing.contracts.promotion import PromotionPolicyContract
     from coe_core.testing.contracts.prompt import PromptPackContract
     from coe_core.testing.contracts.provider import ModelProviderContract
+    from coe_core.testing.contracts.reranker import RerankerContract
     from coe_core.testing.contracts.retriever import RetrieverContract
     from coe_core.testing.contracts.router import RouterContract
     from coe_core.testing.contracts.scheduler import SchedulerContract
@@ -99,6 +100,7 @@ __all__ = [
     "PromotionPolicyContract",
     "PromptPackContract",
     "RecordReaderContract",
+    "RerankerContract",
     "ResiliencePolicyContract",
     "RetrieverContract",
     "RouterContract",
@@ -152,6 +154,7 @@ _HOMES = {
     "PromotionPolicyContract": "contracts.promotion",
     "PromptPackContract": "contracts.prompt",
     "ModelProviderContract": "contracts.provider",
+    "RerankerContract": "contracts.reranker",
     "RetrieverContract": "contracts.retriever",
     "RouterContract": "contracts.router",
     "SchedulerContract": "contracts.scheduler",

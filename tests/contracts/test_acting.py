@@ -1,4 +1,4 @@
-"""Suites of what acts: providers, tools, agents, retrievers, summarizers, jobs, checks."""
+"""Suites of what acts: providers, tools, agents, what finds and summarizes, jobs, checks."""
 
 import asyncio
 import itertools
@@ -15,6 +15,7 @@ from coe_core.scaffold.kinds.agent_protocol import ExampleAgentProtocol
 from coe_core.scaffold.kinds.check import ExampleCheck
 from coe_core.scaffold.kinds.job import ExampleJob
 from coe_core.scaffold.kinds.model_provider import ExampleModelProvider
+from coe_core.scaffold.kinds.reranker import ExampleReranker
 from coe_core.scaffold.kinds.retriever import ExampleRetriever
 from coe_core.scaffold.kinds.segment_job import ExampleSegmentJob
 from coe_core.scaffold.kinds.summarizer import ExampleSummarizer
@@ -25,6 +26,7 @@ from coe_core.testing import (
     CheckContract,
     JobContract,
     ModelProviderContract,
+    RerankerContract,
     RetrieverContract,
     ScriptedProvider,
     SegmentJobContract,
@@ -243,6 +245,34 @@ def test_retriever() -> None:
         bug("test_leaves_the_turn_alone", "use attrs.evolve", retrieve=meddle)
         bug("test_finds_for_many_at_once", "one by one", retrieve=one_at_a_time)
         bug("test_lets_itself_be_cancelled", "swallow it", retrieve=clings([]))
+
+
+def test_reranker() -> None:
+    async def sort(_: Any, text: str, passages: list[Passage], **_told: Any) -> list[float]:
+        passages.sort(key=lambda passage: passage.text)
+        passages[:1] = []
+        return []
+
+    async def one_at_a_time(self: Any, text: str, passages: Any, **_told: Any) -> list[float]:
+        object.__setattr__(self, "name", text)
+        await asyncio.sleep(0)
+        return [1.0 / (1 + sum(map(ord, self.name))) for _ in passages]
+
+    async def scaled(_: Any, text: str, passages: Any, **_told: Any) -> list[float]:
+        return [7.5 for _ in passages]
+
+    async def nothing_known(_: Any, text: str, passages: Any, **_told: Any) -> list[float]:
+        return [float("nan") for _ in passages]
+
+    with proving(RerankerContract, ExampleReranker) as bug:
+        first = "test_scores_each_passage"
+        bug(first, "a number for each passage", rerank=gives(["high"]))
+        bug(first, "have one too, 0", rerank=gives([0.5]))
+        bug(first, "a score is 7.5", rerank=scaled)
+        bug(first, "a score is nan", rerank=nothing_known)
+        bug("test_leaves_the_passages_alone", "use attrs.evolve", rerank=sort)
+        bug("test_scores_for_many_at_once", "one by one", rerank=one_at_a_time)
+        bug("test_lets_itself_be_cancelled", "swallow it", rerank=clings([]))
 
 
 def test_summarizer() -> None:

@@ -19,6 +19,7 @@ from coe_core.turn import Passage
 from coe_retrieval.content import digest
 from coe_retrieval.embedding import Embedding, embedders
 from coe_retrieval.question import Question
+from coe_retrieval.rerank import Reranking
 from coe_retrieval.shelves import ShelfName, Shelves
 from coe_retrieval.term import terms
 from coe_retrieval.vault import Vault
@@ -44,6 +45,7 @@ class PassageIndex:
     clock: Clock
     embedding: Embedding
     vault: Vault
+    reranking: Reranking | None = None
     embed_pending: Callable[[], Awaitable[Json]] | None = field(default=None, init=False)
     """What a rebuild ends with; None where nobody embeds."""
     shelves: Shelves = field(factory=Shelves, init=False)
@@ -78,15 +80,16 @@ class PassageIndex:
         """Find passages."""
         self.follows_log = self.follows_log or query.session_topk > 0
         await self.follow([*embedders(parent.application)])
-        shelves, now = self.shelves, self.clock.now()
+        shelves, now, reranking = self.shelves, self.clock.now(), self.reranking
+        wide = reranking.widened(query) if reranking is not None else query
         questions = {"": Question(tuple(terms(query.text)))}
         found: Sequence[Passage] | None = None
         while found is None:
             sought = shelves.sought(query).values()  # A shelf may be another than a moment ago.
             for name in {s.embedder for s in sought if s.has_vectors} - questions.keys():
                 questions[name] = await self.embedding.question(query.text, name, parent)
-            found = await self.compute(partial(shelves.search, query, questions, now))
-        return found
+            found = await self.compute(partial(shelves.search, wide, questions, now))
+        return await reranking.best(query, found, now, parent) if reranking and found else found
 
     async def rebuild(self) -> AsyncIterator[Indexed]:
         """Read the store and the log anew; vectors of contents that are still there are kept."""

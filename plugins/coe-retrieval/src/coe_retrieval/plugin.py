@@ -61,14 +61,21 @@ class RetrievalPlugin:
     def _made(self, ctx: Context) -> PassageIndex:
         if self._index is None:
             from coe_retrieval.embedding import Embedding
+            from coe_retrieval.rerank import Reranking
             from coe_retrieval.vault import Vault
 
-            uri = self.settings.uri or str(ctx.data_dir / "retrieval")
+            said = self.settings
+            uri = said.uri or str(ctx.data_dir / "retrieval")
             self._index = PassageIndex(
                 store=ctx.need(KnowledgeStore),
                 reader=ctx.need(RecordReader),
                 clock=ctx.need(Clock),
                 embedding=Embedding(ctx.need(Embedder)),
-                vault=Vault(uri, self.settings.storage),
+                vault=Vault(uri, said.storage),
+                reranking=Reranking(
+                    name=said.reranker, topk=said.rerank_topk, limit_s=said.rerank_s
+                )
+                if said.reranker
+                else None,
             )
         return self._index

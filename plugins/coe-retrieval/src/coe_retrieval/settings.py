@@ -37,6 +37,12 @@ class Settings:
     """
     payer: str = "default"
     """The group that pays for embedding the layer `global`."""
+    reranker: str = ""
+    """Which reranker, of whatever plugin, has a second look at what was found; "": none."""
+    rerank_topk: int = field(default=20, validator=and_(ge(1), le(100)))
+    """How many passages of each layer it is shown."""
+    rerank_s: float = field(default=0.5, validator=gt(0))
+    """How long it may take. Then the order is that of the search, and the record says so."""
     uri: str | None = None
     """Where vectors are kept: a folder, or an object storage's address such as `s3://bucket/path`;
     by default `retrieval` in the data folder.
