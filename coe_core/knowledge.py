@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias
@@ -131,3 +131,5 @@ class Indexed:
     done: int
     total: int
     """In passages."""
+    failed: Mapping[str, str] = field(factory=dict)
+    """Layer to the code of the error for which some of it cannot be found by its meaning yet."""

@@ -29,6 +29,7 @@ from coe_core.turn import Passage
 
 if TYPE_CHECKING:
     from coe_core.application import Application
+    from coe_core.runner import Runner
 
 T = TypeVar("T")
 
@@ -313,9 +314,9 @@ class KnowledgeIndex(Protocol):
         """
         ...
 
-    def rebuild(self) -> AsyncIterator[Indexed]:
+    def rebuild(self, runner: Runner | None = None) -> AsyncIterator[Indexed]:
         """Make the index anew from the store, yielding how far it is. The old one is searched
-        until the new one is whole.
+        until the new one is whole. What takes long is left to the runner, if one is given.
         """
         ...
 

@@ -8,6 +8,7 @@ from coe_core import KnowledgeIndex, KnowledgeStore, Passage, Payer, SearchQuery
 from coe_core.clock import SystemClock
 from coe_core.compose import Context
 from coe_core.knowledge import Indexed
+from coe_core.runner import Runner
 
 
 @define
@@ -26,7 +27,7 @@ class ExampleKnowledgeIndex:
         ]
         return query.best(found, SystemClock().now())
 
-    async def rebuild(self) -> AsyncIterator[Indexed]:
+    async def rebuild(self, runner: Runner | None = None) -> AsyncIterator[Indexed]:
         self.cursor, self.known = "", {}
         await self.catch_up()
         yield Indexed(done=len(self.known), total=len(self.known))

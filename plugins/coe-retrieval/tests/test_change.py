@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from attrs import define, evolve, field
 from coe_retrieval.array import Vector
-from coe_retrieval.backlog import BATCH, SAVED_AT_ONCE
+from coe_retrieval.backlog import BATCH, CHUNK
 from coe_retrieval.index import PassageIndex
 from coe_retrieval.term import terms
 from coe_retrieval.vault import Vault
@@ -265,7 +265,7 @@ async def test_a_change_that_was_killed_goes_on(
 ) -> None:
     await add(store, MINE, NOTES)
     await job_of(make_index(old), old).run()
-    saved = BATCH * SAVED_AT_ONCE
+    saved = CHUNK
     await asyncio.to_thread(killed_after, tmp_path, saved + BATCH)
     index = make_index(new)
     assert await best(index, new) == HANDBOOK[0]

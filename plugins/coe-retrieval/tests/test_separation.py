@@ -85,8 +85,8 @@ class World:
         return self.shelves.search(query, {"": question}, AT)
 
 
-def _text(choose: random.Random) -> str:
-    return " ".join(choose.choices(WORDS, k=choose.randint(2, 9)))
+def _text(choose: random.Random, least: int = 2, most: int = 9) -> str:
+    return " ".join(choose.choices(WORDS, k=choose.randint(least, most)))
 
 
 def _vector(text: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -102,11 +102,11 @@ def queries(choose: random.Random) -> Iterator[SearchQuery]:
     """Ask anything, as the group law."""
     while True:
         yield SearchQuery(
-            text=_text(choose),
+            text=_text(choose, 1, 3),  # What a probe costs is mostly the question's words.
             layers=choose.choice([(OWN,), (OWN, GLOBAL), (GLOBAL,), (GLOBAL, OWN)]),
             global_topk=choose.randrange(4),
             group_topk=choose.choice([0, 1, 3, 100]),
-            session_topk=choose.choice([0, 0, 3]),
+            session_topk=choose.choice([0, 0, 0, 0, 0, 3]),
             min_score=choose.choice([0.0, 0.0, 0.3]),
             kinds=choose.choice([(), (), (choose.choice(KINDS),)]),
             sources=choose.choice([(), (), ("*",), (f"{OWN}/?.md",), ("group:sales/*",)]),

@@ -19,7 +19,8 @@ from coe_core.application import Application
 from coe_core.card import Card, CardKind
 from coe_core.cli import Frame, echo_json, table
 from coe_core.error import CoeError, InvalidField
-from coe_core.knowledge import Item, SearchQuery
+from coe_core.knowledge import Indexed, Item, SearchQuery
+from coe_core.runner import DaftRunner
 from coe_core.service import Clock, Journal, KnowledgeStore, RecordReader
 from coe_core.turn import GLOBAL, Passage, Place, group_layer
 from coe_knowledge.layer import group_of
@@ -336,20 +337,44 @@ def remove(desk: Desk, *, item_ids: tuple[str, ...], group: str, layer: str | No
 
 
 @click.command
+@click.option(
+    "--runner",
+    "runner_name",
+    type=click.Choice(["local", "daft"]),
+    default="local",
+    show_default=True,
+    help="What embeds: this process, or Daft in several at once.",
+)
+@click.option("--ray", help="The address of a Ray cluster that Daft is to run on.")
 @pass_desk
-def reindex(desk: Desk) -> None:
-    """Make the index anew; the old one is searched until the new one is whole."""
+def reindex(desk: Desk, *, runner_name: str, ray: str | None) -> None:
+    """Make the index anew, and embed what has no vector of the embedder in force.
 
-    async def run() -> int:
+    The old one is searched until the new one is whole. A run that was killed goes on where it was:
+    what has been embedded is kept. Exits with 1 where something could not be embedded.
+    """
+    if ray is not None and runner_name != "daft":
+        raise click.UsageError("--ray is for --runner daft.")
+    frame = desk.frame
+    runner = None
+    if runner_name == "daft":
+        runner = DaftRunner(config=frame.config, data_dir=frame.data_dir, ray=ray)
+
+    async def run() -> Indexed:
+        told = Indexed(done=0, total=0)
         async with desk.open() as (application, _):
-            total = 0
             with click.progressbar(length=1, file=sys.stderr) as bar:
-                async for far in index_of(application).rebuild():
-                    bar.length, total = max(far.total, 1), far.total
-                    bar.update(far.done - bar.pos)
-            return total
+                async for told in index_of(application).rebuild(runner):
+                    bar.length = max(told.total, 1)
+                    bar.update(told.done - bar.pos)
+        return told
 
-    click.echo(f"indexed {asyncio.run(run())} passages")
+    told = asyncio.run(run())
+    click.echo(f"indexed {told.total} passages")
+    for layer, code in told.failed.items():
+        click.echo(f"error: not all of {layer} could be embedded: {code}", err=True)
+    if told.failed:
+        raise click.exceptions.Exit(1)
 
 
 def _shortened(text: str, letters: int) -> str:

@@ -1,11 +1,15 @@
-"""The backlog: what waits to be embedded, worked off in batches by one worker at a time."""
+"""The backlog: what waits to be embedded, worked off in chunks, in this process or in others.
+
+A chunk is some contents of one layer; what is kept of it is keyed by the contents' digests. So
+whoever is killed loses the chunks that were under way, and nothing is embedded twice that was kept.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 from attrs import define
 
@@ -13,19 +17,34 @@ from coe_core.application import Application
 from coe_core.error import CoeError
 from coe_core.job import working
 from coe_core.message import Json
-from coe_core.service import Deployment
+from coe_core.runner import LocalRunner, Runner
+from coe_core.service import Deployment, Embedder
 from coe_core.turn import GLOBAL
-from coe_retrieval.array import Rows
 from coe_retrieval.content import digest
-from coe_retrieval.embedding import BATCH, embedders
-from coe_retrieval.index import PassageIndex, layer_key
+from coe_retrieval.embedding import BATCH, Embedding, embedders
+from coe_retrieval.index import Embedded, PassageIndex, layer_key
 from coe_retrieval.shelves import ShelfName
 
-if TYPE_CHECKING:
-    from coe_retrieval.shelf import Shelf
+JOB = "embed-passages"
+CHUNK = 256
+"""Contents between two writes: what a kill may cost, against the cost of a write."""
 
-SAVED_AT_ONCE = 16
-"""Batches between two writes: what a kill may cost, against the cost of a write."""
+
+async def embed_chunk(application: Application, chunk: Json) -> Json:
+    """Embed the texts of a chunk, at its group's expense; what came before a failure is kept."""
+    import numpy as np
+
+    embedding, texts, rows, code = Embedding(application.need(Embedder)), chunk["texts"], [], ""
+    try:
+        async with working(application, JOB, chunk["group"]) as work:
+            for at in range(0, len(texts), BATCH):
+                batch = texts[at : at + BATCH]
+                rows.append(await embedding.passages(batch, chunk["embedder"], work))
+    except CoeError as error:
+        code = error.code
+    found = np.concatenate(rows).astype("<f4") if rows else np.zeros((0, 1), "<f4")
+    vectors = b64encode(found.tobytes()).decode()
+    return {"vectors": vectors, "dimensions": found.shape[1], "error": code}
 
 
 @define(eq=False)
@@ -37,70 +56,73 @@ class EmbeddingJob:
     payer: str
     """The group that pays for the layer `global`."""
     every: timedelta
-    name: str = "embed-passages"
+    name: str = JOB
 
     async def run(self) -> Json:
         """Embed what is pending. A group whose budget is used up, or whose embedder fails, waits
         for the next round; the others do not wait for it.
         """
-        embedded, failed = 0, {}
+        *_, last = [Embedded(), *[told async for told in self.embed()]]
+        return {"embedded": last.contents, "failed": dict(last.failed)}
+
+    async def embed(self, runner: Runner | None = None) -> AsyncIterator[Embedded]:
+        """Embed what is pending by a runner, telling after each chunk how far that is."""
+        contents, failed, touched = 0, dict[str, str](), set[ShelfName]()
+        index = self.index
         async with self.deployment.lease() as application:
-            await self.index.follow([*embedders(application)])
-            for name, shelf in list(self.index.shelves.by_name.items()):
-                try:
-                    embedded += await self._work_off(application, name, shelf)
-                except CoeError as error:
-                    failed[layer_key(name)] = error.code
-        return {"embedded": embedded, "failed": failed}
+            await index.follow([*embedders(application)])
+            runner = runner or LocalRunner(application)
+            async for chunk, result in runner.run(embed_chunk, self._chunks(failed)):
+                if isinstance(result, Exception) and not isinstance(result, CoeError):
+                    raise result
+                name: ShelfName = (chunk["layer"], chunk["of_turns"])
+                if isinstance(result, CoeError):
+                    failed[layer_key(name)] = result.code
+                else:
+                    if result["error"]:
+                        failed[layer_key(name)] = result["error"]
+                    contents += await index.compute(partial(self._keep, name, chunk, result))
+                touched.add(name)
+                yield Embedded(contents=contents, failed=failed)
+            for name in touched:
+                await index.compute(partial(self._finish, name))
 
-    async def _work_off(self, application: Application, name: ShelfName, shelf: Shelf) -> int:
+    async def _chunks(self, failed: Mapping[str, str]) -> AsyncIterator[Json]:
+        """Yield what is to be embedded; of a layer in which something has failed, no more."""
         index, embedder = self.index, self.index.embedder
-        if not shelf.pending and shelf.embedder == index.embedder:
-            return 0
-        await index.compute(partial(index.fetch, name, shelf))
-        lacking = await index.compute(partial(index.lacking, name, shelf))
-        for at in range(0, len(lacking), BATCH * SAVED_AT_ONCE):
-            some = lacking[at : at + BATCH * SAVED_AT_ONCE]
-            await self._embed(application, embedder, name, shelf, some)
-        if lacking:
+        for name, shelf in list(index.shelves.by_name.items()):
+            if not shelf.pending and shelf.embedder == embedder:
+                continue
             await index.compute(partial(index.fetch, name, shelf))
-            await index.compute(partial(self._tidy, name, shelf))
-        return len(lacking)
+            lacking = await index.compute(partial(index.lacking, name, shelf))
+            layer, of_turns = name
+            group = self.payer if layer == GLOBAL else layer.removeprefix("group:")
+            for at in range(0, len(lacking), CHUNK):
+                if layer_key(name) in failed:
+                    break
+                texts = lacking[at : at + CHUNK]
+                paid = {"group": group, "embedder": embedder, "texts": texts}
+                yield {"layer": layer, "of_turns": of_turns} | paid
 
-    async def _embed(
-        self,
-        application: Application,
-        embedder: str,
-        name: ShelfName,
-        shelf: Shelf,
-        contents: Sequence[str],
-    ) -> None:
-        """Embed some contents and keep their vectors, those too that came before a failure."""
-        layer, _ = name
-        group = self.payer if layer == GLOBAL else layer.removeprefix("group:")
-        rows: list[Rows] = []
-        try:
-            async with working(application, self.name, group) as work:
-                for at in range(0, len(contents), BATCH):
-                    batch = contents[at : at + BATCH]
-                    rows.append(await self.index.embedding.passages(batch, embedder, work))
-        finally:
-            if rows:
-                import numpy as np
+    def _keep(self, name: ShelfName, chunk: Json, result: Json) -> int:
+        """Keep what came of a chunk, and return how many contents that is."""
+        import numpy as np
 
-                found = np.concatenate(rows)
-                keep = partial(self._keep, embedder, name, shelf, contents, found)
-                await self.index.compute(keep)
-
-    def _keep(
-        self, embedder: str, name: ShelfName, shelf: Shelf, contents: Sequence[str], rows: Rows
-    ) -> None:
-        digests = [digest(text) for text in contents[: len(rows)]]
-        self.index.vault.save(layer_key(name), embedder, digests, rows)
-        if shelf.embedder == embedder:
+        vectors = np.frombuffer(b64decode(result["vectors"]), "<f4")
+        rows = vectors.reshape(-1, result["dimensions"])
+        if not len(rows):
+            return 0
+        digests = [digest(text) for text in chunk["texts"][: len(rows)]]
+        self.index.vault.save(layer_key(name), chunk["embedder"], digests, rows)
+        shelf = self.index.shelves.by_name[name]
+        if shelf.embedder == chunk["embedder"]:
             shelf.keep(dict(zip(digests, rows, strict=True)))
+        return len(rows)
 
-    def _tidy(self, name: ShelfName, shelf: Shelf) -> None:
+    def _finish(self, name: ShelfName) -> None:
+        """Give the shelf what it has been waiting for, and forget the vectors of what is gone."""
+        shelf = self.index.shelves.by_name[name]
+        self.index.fetch(name, shelf)
         used = shelf.contents.keys()
         for embedder in self.index.embedders:
             self.index.vault.tidy(layer_key(name), embedder, used)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from coe_core.error import Conflict
 from coe_core.knowledge import Indexed, SearchQuery
-from coe_core.message import Json
 from coe_core.payer import Payer
+from coe_core.runner import Runner
 from coe_core.service import Clock, KnowledgeStore, RecordReader
 from coe_core.turn import Passage
 from coe_retrieval.content import digest
@@ -28,6 +28,17 @@ if TYPE_CHECKING:
     from coe_retrieval.shelf import Shelf
 
 T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class Embedded:
+    """How far a round of embedding has come."""
+
+    contents: int = 0
+    failed: Mapping[str, str] = field(factory=dict)
+    """Layer to the code of the error that ended the work on it."""
+
+
 LOOK_AGAIN_S = 5.0
 """How often the vault is asked for vectors that another process may have put there."""
 
@@ -46,7 +57,9 @@ class PassageIndex:
     embedding: Embedding
     vault: Vault
     reranking: Reranking | None = None
-    embed_pending: Callable[[], Awaitable[Json]] | None = field(default=None, init=False)
+    embed: Callable[[Runner | None], AsyncIterator[Embedded]] | None = field(
+        default=None, init=False
+    )
     """What a rebuild ends with; None where nobody embeds."""
     shelves: Shelves = field(factory=Shelves, init=False)
     embedders: Sequence[str] = field(default=("",), init=False)
@@ -91,20 +104,23 @@ class PassageIndex:
             found = await self.compute(partial(shelves.search, wide, questions, now))
         return await reranking.best(query, found, now, parent) if reranking and found else found
 
-    async def rebuild(self) -> AsyncIterator[Indexed]:
+    async def rebuild(self, runner: Runner | None = None) -> AsyncIterator[Indexed]:
         """Read the store and the log anew; vectors of contents that are still there are kept."""
-        fresh, total = Shelves(), len(self.shelves)
+        fresh = Shelves()
         async for changes in self.store.follow():
             await self.compute(partial(fresh.change, changes))
-            yield Indexed(done=len(fresh), total=max(total, len(fresh)))
+            yield Indexed(done=0, total=len(fresh))
         async with self._lock:
             await self._read(fresh)
             self._looked_s.clear()
             await self._load(fresh)
             self.shelves = fresh
-        if self.embed_pending is not None:
-            await self.embed_pending()
-        yield Indexed(done=len(fresh), total=len(fresh))
+        total, told = len(fresh), Embedded()
+        if self.embed is not None:
+            found = total - fresh.waiting(self.embedder)
+            async for told in self.embed(runner):
+                yield Indexed(done=min(found + told.contents, total), total=total)
+        yield Indexed(done=total, total=total, failed=told.failed)
 
     @property
     def embedder(self) -> str:

@@ -49,7 +49,7 @@ class RetrievalPlugin:
         every = timedelta(seconds=self.settings.embed_s)
         index, deployment = self._made(ctx), ctx.need(Deployment)
         job = EmbeddingJob(index, deployment, self.settings.payer, every)
-        index.embed_pending = job.run
+        index.embed = job.embed
         return [job]
 
     @hookimpl

@@ -41,6 +41,11 @@ class Shelves:
         """Count the passages."""
         return sum(map(len, self.by_name.values()))
 
+    def waiting(self, embedder: str) -> int:
+        """Count the passages that have no vector of an embedder."""
+        shelves = self.by_name.values()
+        return sum(len(s.pending) if s.embedder == embedder else len(s) for s in shelves)
+
     def change(self, changes: PassageChanges) -> None:
         """Take in what changed in the store; a second time it changes nothing."""
         for passage_id in changes.removed:
