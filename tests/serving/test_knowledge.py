@@ -251,6 +251,13 @@ async def test_bad_document_is_refused(
     assert refused.json()["error"]["param"] == param
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+async def test_nothing_is_not_sought(world: World, text: str) -> None:
+    refused = await world("law:viewer").post("/coe/v1/knowledge/search", json={"text": text})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "text"
+
+
 KEYS = ("law:admin", "sales:admin")
 SECRETS = {key: f"{key[0].upper()}SECRET word {number}" for number, key in enumerate(KEYS)}
 

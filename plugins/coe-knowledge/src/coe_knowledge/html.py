@@ -36,6 +36,10 @@ def read_html(content: bytes, name: str) -> Script:
         root = html.document_fromstring(text.encode(), parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError) as error:
         raise Unreadable(f"{name} is no HTML: {error}") from error
+    if any(entry.type_name == "ERR_RESOURCE_LIMIT" for entry in parser.error_log):
+        raise Unreadable(
+            f"{name} nests its elements too deep to be read whole: save its text as Markdown"
+        )
     titles = root.xpath("//head/title")
     page = _Page()
     page.walk(root)

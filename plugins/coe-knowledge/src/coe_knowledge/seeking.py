@@ -6,7 +6,7 @@ from attrs import frozen
 
 from coe_core.application import Application
 from coe_core.card import Card
-from coe_core.error import MissingService
+from coe_core.error import InvalidField, MissingService
 from coe_core.job import working
 from coe_core.knowledge import SearchQuery
 from coe_core.service import KnowledgeIndex, KnowledgeStore
@@ -40,7 +40,11 @@ def index_of(application: Application) -> KnowledgeIndex:
 
 
 async def search(application: Application, query: SearchQuery, group: str) -> Found:
-    """Search outside a turn; the group pays for embedding the query."""
+    """Search outside a turn; the group pays for embedding the query. Raises `InvalidField` where
+    nothing is sought: to an embedder nothing too is near to something.
+    """
+    if not query.text.strip():
+        raise InvalidField("say what is sought", param="text")
     index, store = index_of(application), application.need(KnowledgeStore)
     async with working(application, "knowledge", group) as work:
         passages = await index.search(query, parent=work)
