@@ -87,6 +87,7 @@ def test_every_byte_is_told_of(
         ("UPDATE interactions SET group_name = 'support'", "altered"),
         ("UPDATE attempts SET cost_usd = '0'", "altered"),
         ("UPDATE interactions SET offset_bytes = offset_bytes + 1", "altered"),
+        ("UPDATE interactions SET length_bytes = length_bytes + 1125899906842624", "altered"),
         ("UPDATE segments SET end_bytes = end_bytes - 1", "altered"),
         ("UPDATE segments SET head = 'x'", "altered"),
         ("INSERT INTO segments SELECT 'x', writer, 1, 1, 1, head FROM segments LIMIT 1", "lost"),

@@ -104,6 +104,17 @@ def remove(path: Path, lines: list[bytes]) -> None:
     path.unlink()
 
 
+def test_length_that_is_wrong_is_mended_from_the_log(
+    folder: DataFolder, open_writer: Open, make_turn: MakeTurn, tables: Tables, sql: Any
+) -> None:
+    """It is not taken for a line that the log lacks, though the database keeps it."""
+    write(folder, open_writer, make_turn(0), make_turn(1))
+    before = tables(folder)
+    sql.execute("UPDATE interactions SET length_bytes = length_bytes + 8192")
+    assert repair(folder, ManualClock(), dry_run=False, segment_bytes=1 << 20).left == ()
+    assert tables(folder)["interactions"] == before["interactions"]
+
+
 @pytest.mark.parametrize("lose", [garble, cut, remove])
 def test_bytes_of_the_log_are_taken_back(
     lose: Callable[[Path, list[bytes]], None],

@@ -167,6 +167,7 @@ def test_changed_bit_of_the_header_of_a_line_without_rows_is_turned_back(
         "UPDATE attempts SET segment = 'x' || segment",
         "UPDATE chat_messages SET segment = 'x' || segment WHERE position = 1",
         "UPDATE segments SET head = 'x'",
+        "UPDATE segments SET end_bytes = end_bytes + 16384",
         "UPDATE segments SET path = 'x' || path",
         "UPDATE segments SET writer = 'x'",
         EXTRA_TURNS,

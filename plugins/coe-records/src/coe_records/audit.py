@@ -209,7 +209,7 @@ class Audit:
         return sorted(self._sizes.keys() | self._marks.keys() | self._sealed, key=key)
 
     def _compare_segment(self, path: str, comparison: Comparison) -> None:
-        mark, begun = self._marks.get(path), None
+        mark, begun, before = self._marks.get(path), None, self._records
         agrees, writer = mark is None, mark.writer if mark else None
         entries, tally = self._log.entries(path, 0, self._sizes[path]), Tally(path)
         while chunk := list(islice(entries, PIECE_LINES)):
@@ -233,12 +233,13 @@ class Audit:
             self._records += len(piece.lines)
             self._tell(chunk[-1].end - chunk[0].pointer.offset)
         if mark is not None:
-            self._check_end(mark, agrees=agrees)
+            self._check_end(mark, self._records - before, agrees=agrees)
         self._check_seal(path, tally)
 
-    def _check_end(self, mark: Mark, *, agrees: bool) -> None:
-        size = self._sizes[mark.path]
-        if size < mark.end_bytes:
+    def _check_end(self, mark: Mark, lines: int, *, agrees: bool) -> None:
+        size, last = self._sizes[mark.path], self._links.get(mark.writer)
+        is_whole = last is not None and last.head == mark.head and lines == _lines_of(mark)
+        if size < mark.end_bytes and not is_whole:
             text = f"the segment ends here, not at byte {mark.end_bytes}"
             fault = Fault(kind="lost", where=f"{mark.path}:{size}", text=text)
             self._note_gap(fault, mark.path, size, mark.end_bytes)
@@ -288,3 +289,8 @@ class Audit:
             self._faults.append(fault)
         elif gap != entry.pointer.segment:
             self._explained.append((fault, self._gaps[gap]))
+
+
+def _lines_of(mark: Mark) -> int:
+    """Tell how many lines a segment has up to its mark."""
+    return mark.last_seq - mark.first_seq + 1

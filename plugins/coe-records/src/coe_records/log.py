@@ -158,7 +158,9 @@ class Log:
                 file.seek(pointer.offset)
                 return file.read(pointer.length)
         try:
-            return os.pread(fd, pointer.length, pointer.offset)
+            # Room is made for as much as is asked for, and a damaged row may ask for any amount.
+            left = max(0, os.fstat(fd).st_size - pointer.offset)
+            return os.pread(fd, min(pointer.length, left), pointer.offset)
         finally:
             os.close(fd)
 

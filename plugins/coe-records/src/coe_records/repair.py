@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from coe_core.record import Pointer
 from coe_core.service import Clock
@@ -178,7 +178,7 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
         for each in _broken(log, connection):
             if found := list(_flips(log, [each.pointer])):
                 flips += [flip for flip in found if flip not in flips]
-            elif _is_kept(connection, each.pointer):
+            elif _is_kept(log, connection, each.pointer):
                 there.append(each.pointer)
             elif _is_line(log, each.pointer) or _rows_at(connection, each) <= altered:
                 continue  # The row is wrong: the log has another in its place.
@@ -203,9 +203,15 @@ def _kept(log: Log, connection: Connection, faults: Sequence[Fault]) -> Iterator
         yield from kept.lost_lines(connection, log, segment)
 
 
-def _is_kept(connection: Connection, lost: Pointer) -> bool:
+def _is_kept(log: Log, connection: Connection, lost: Pointer) -> bool:
+    """Whether the database keeps a line, and the log does not."""
     line = kept.line_at(connection, lost)
-    return line is not None and sha256(line).hexdigest() == lost.sha256
+    if line is None or sha256(line).hexdigest() != lost.sha256:
+        return False
+    try:
+        return log.raw(evolve(lost, length=len(line))) != line
+    except FileNotFoundError:
+        return True
 
 
 def _broken(log: Log, connection: Connection) -> Iterator[Lost]:
