@@ -1,5 +1,6 @@
 /* Stands between a process and the C library: writes down what the process changes below one
-   folder, as long as it is told to, and lets any of these calls fail, tear, or be the last.
+   folder, as long as it is told to, and lets any of these calls fail, tear, or be the last; and, if
+   it is told to, what the process asks of the server that it is connected to.
 
    A record is a `struct head`, then a path, a second path and the bytes that were written. Calls of
    several threads are taken one after the other, so that the order of records is that of events. */
@@ -13,6 +14,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,7 +30,8 @@ static size_t root_bytes;
 static int tape = -1;
 static long calls, first_fault = -1, last_fault = -1;
 static int fault_error, fault_mode;
-static unsigned char is_ours[FILES];
+static int counts_sockets;
+static unsigned char is_ours[FILES], is_connected[FILES];
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(type, name, ...)                              \
@@ -51,6 +54,8 @@ void disk_watch(const char *folder) {
     root_bytes = strlen(folder);
     memcpy(root, folder, root_bytes + 1);
 }
+
+void disk_watch_sockets(void) { counts_sockets = 1; }
 
 void disk_record(int fd) { tape = fd; }
 
@@ -96,12 +101,12 @@ static int watches(int fd) { return root_bytes && fd >= 0 && fd < FILES && is_ou
 /* The call that is being made: how many of its bytes are written, and how it ends. */
 struct call {
     size_t bytes;
-    int is_struck, is_late;
+    int is_struck, is_late, error;
 };
 
 static struct call begin(size_t bytes) {
     pthread_mutex_lock(&turn);
-    struct call call = {bytes, calls >= first_fault && calls <= last_fault, 0};
+    struct call call = {bytes, calls >= first_fault && calls <= last_fault, 0, fault_error};
     calls++;
     if (!call.is_struck) return call;
     switch (fault_mode) {
@@ -125,12 +130,12 @@ static struct call begin(size_t bytes) {
     return call;
 }
 
-static int end(struct call call, int result) {
+static ssize_t end(struct call call, ssize_t result) {
     if (call.is_struck && fault_mode == DIES_TORN) {
         kill(getpid(), SIGKILL);
         for (;;) pause();
     }
-    int error = call.is_struck ? fault_error : errno;
+    int error = call.is_struck ? call.error : errno;
     pthread_mutex_unlock(&turn);
     errno = error;
     return call.is_struck ? -1 : result;
@@ -183,7 +188,7 @@ int open64(const char *path, int flags, ...) {
 
 int close(int fd) {
     REAL(int, "close", int);
-    if (fd >= 0 && fd < FILES) is_ours[fd] = 0;
+    if (fd >= 0 && fd < FILES) is_ours[fd] = is_connected[fd] = 0;
     return real(fd);
 }
 
@@ -274,4 +279,39 @@ int mkdir(const char *path, mode_t mode) {
     if (is_made(call) && !result && !stat(path, &found))
         tell('M', found.st_ino, 0, below(path), "", "", 0);
     return end(call, result);
+}
+
+/* What is asked of a server. Where a call fails the connection is over, for the server too. */
+
+static int talks(int fd) { return fd >= 0 && fd < FILES && is_connected[fd]; }
+
+static ssize_t end_talk(struct call call, int fd, ssize_t result) {
+    if (call.is_struck) shutdown(fd, SHUT_RDWR);
+    call.error = ECONNRESET;
+    return end(call, result);
+}
+
+int connect(int fd, const struct sockaddr *to, socklen_t bytes) {
+    REAL(int, "connect", int, const struct sockaddr *, socklen_t);
+    if (!counts_sockets || fd < 0 || fd >= FILES) return real(fd, to, bytes);
+    struct call call = begin(0);
+    int result = is_made(call) ? real(fd, to, bytes) : 0;
+    is_connected[fd] = 1;
+    return end_talk(call, fd, result);
+}
+
+ssize_t send(int fd, const void *from, size_t bytes, int flags) {
+    REAL(ssize_t, "send", int, const void *, size_t, int);
+    if (!talks(fd)) return real(fd, from, bytes, flags);
+    struct call call = begin(bytes);
+    ssize_t sent = call.bytes || !call.is_struck ? real(fd, from, call.bytes, flags) : 0;
+    return end_talk(call, fd, sent);
+}
+
+ssize_t recv(int fd, void *into, size_t bytes, int flags) {
+    REAL(ssize_t, "recv", int, void *, size_t, int);
+    if (!talks(fd)) return real(fd, into, bytes, flags);
+    struct call call = begin(bytes);
+    ssize_t got = call.bytes || !call.is_struck ? real(fd, into, call.bytes, flags) : 0;
+    return end_talk(call, fd, got);
 }

@@ -1,6 +1,7 @@
 """Change one bit of log or database, over and over, and see that it is found and mended.
 
-`python -m tests.faults.flips FOLDER --seed N --flips N` prints what it saw as JSON.
+`python -m tests.faults.flips FOLDER --seed N --flips N [--server ADDRESS]` prints what it saw as
+JSON. With the address of a Postgres the tables are there, and the bit is one of a value in them.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import json
 import random
 import shutil
 import sqlite3
+import struct
 import sys
 from collections import Counter
 from contextlib import closing
@@ -18,9 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import loguru
+import psycopg
+import sqlalchemy as sa
 from attrs import define, field
 from coe_records import table
 from coe_records.audit import audit
+from coe_records.comparison import KEYS
 from coe_records.folder import DataFolder
 from coe_records.log import Log
 from coe_records.reader import Reader
@@ -34,9 +39,13 @@ from coe_core.identity import AttemptId
 from coe_core.ledger import Intent
 from coe_core.record import Feedback, StateChange
 from coe_core.testing.clock import EPOCH, ManualClock
+from coe_core.testing.postgres import new_schema
 
 from .scenario import make_turn
 from .sweep import fresh
+from .tables import Kept, kept_by, put_back
+
+DAMAGED = (sqlite3.DatabaseError, psycopg.DatabaseError)
 
 Content = dict[str, Any]
 
@@ -67,8 +76,9 @@ def write(folder: DataFolder, seed: int) -> None:
     for writer in writers:
         writer.close()
     Writer.open(folder, clock, segment_bytes=3000).close()  # It settles what was in flight.
-    with closing(sqlite3.connect(folder.database)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if folder.server is None:
+        with closing(sqlite3.connect(folder.database)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def content(folder: DataFolder) -> Content:
@@ -76,8 +86,7 @@ def content(folder: DataFolder) -> Content:
     with closing(folder.tables.connect(writable=False)) as connection:
         rows = {
             name: [row[:-4] for row in connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2")]
-            for name in table.metadata.tables
-            if name != "segments"
+            for name in KEYS
         }
     log = Log(folder.events)
     lines = [e.line for path in log.segments() for e in log.entries(path) if e.line]
@@ -96,6 +105,48 @@ async def _read(folder: DataFolder, rows: Content) -> list[Any]:
         await reader.close()
 
 
+def flip_value(address: str, chance: random.Random) -> str:
+    """Change a bit of a value in the tables, as their owner; returns which."""
+    with psycopg.connect(address, autocommit=True) as owner:
+        while True:
+            drawn = chance.choice(table.PROJECTIONS)
+            column = chance.choice(list(drawn.columns))
+            query = f"SELECT ctid::text, {column.name} FROM {drawn.name} ORDER BY ctid"
+            try:
+                row, value = chance.choice(owner.execute(query).fetchall())
+                value = flipped_value(value, column.type, chance)
+                update = f"UPDATE {drawn.name} SET {column.name} = %s WHERE ctid = %s::tid"
+                owner.execute(update, [value, row])
+            except (IndexError, ValueError, psycopg.DataError, psycopg.IntegrityError):
+                continue  # There is no row, or no such value, or another row has that key.
+            return f"{drawn.name}.{column.name} of {row}, now {value!r},"
+
+
+def flipped_value(value: Any, kind: sa.types.TypeEngine[Any], chance: random.Random) -> Any:
+    """Change a bit of a value as Postgres has it. Raises `ValueError` where none comes of it."""
+    match value:
+        case bool():
+            return not value
+        case str():
+            return flipped(value.encode(), chance)[0].decode()
+        case bytes():
+            return flipped(value, chance)[0]
+        case int() | float():
+            number = "!d" if isinstance(value, float) else "!q"
+            if isinstance(value, int) and not isinstance(kind, sa.BigInteger):
+                number = "!i"
+            (value,) = struct.unpack(number, flipped(struct.pack(number, value), chance)[0])
+            return value
+    raise ValueError(f"{value!r} has no bits")
+
+
+def flipped(raw: bytes, chance: random.Random) -> tuple[bytes, int]:
+    """Change a bit; returns which, too. Raises `ValueError` where there is none."""
+    changed, bit = bytearray(raw), chance.randrange(8 * len(raw))
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed), bit
+
+
 @define
 class Flips:
     """Changes bits of copies of one folder."""
@@ -107,26 +158,35 @@ class Flips:
     violations: list[str] = field(factory=list)
     _before: Content = field(factory=dict)
     _files: list[Path] = field(factory=list)
+    _kept: Kept = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         """Know what is right."""
         self._before = content(self.source)
         log = sorted(self.source.events.glob("*/interactions*.json*"))
         self._files = [path.relative_to(self.source.path) for path in log]
+        self._kept = kept_by(self.source.server)
 
     def flip(self) -> None:
         """Change a bit, and see to it."""
-        in_log = self.chance.random() < 0.5
-        file = self.chance.choice(self._files) if in_log else Path("coe.db")
+        server = self.folder.server
         fresh(self.folder.path)
         shutil.copytree(self.source.path, self.folder.path, dirs_exist_ok=True)
-        raw = bytearray((self.source.path / file).read_bytes())
-        bit = self.chance.randrange(8 * len(raw))
-        raw[bit // 8] ^= 1 << bit % 8
-        (self.folder.path / file).write_bytes(raw)
-        where = "log" if in_log else "database"
+        if server is not None:
+            put_back(server, self._kept)
+        if self.chance.random() < 0.5:
+            where, name = "log", self._flip_file(self.chance.choice(self._files))
+        elif server is not None:
+            where, name = "database", flip_value(server, self.chance)
+        else:
+            where, name = "database", self._flip_file(Path("coe.db"))
         self.seen[f"{where}_flips"] += 1
-        self._judge(where, f"bit {bit} of {file}")
+        self._judge(where, name)
+
+    def _flip_file(self, file: Path) -> str:
+        raw, bit = flipped((self.source.path / file).read_bytes(), self.chance)
+        (self.folder.path / file).write_bytes(raw)
+        return f"bit {bit} of {file}"
 
     def _judge(self, where: str, name: str) -> None:
         is_found = self._is_found()
@@ -144,24 +204,24 @@ class Flips:
     def _is_found(self) -> bool:
         try:
             return bool(audit(self.folder).faults)
-        except sqlite3.DatabaseError:
+        except DAMAGED:
             return True
 
     def _differs(self) -> bool:
         try:
             return content(self.folder) != self._before
-        except (sqlite3.DatabaseError, RecordDamaged, Unavailable):
+        except (*DAMAGED, RecordDamaged, Unavailable):
             return True
 
     def _mend(self) -> bool:
         """Do what the playbook says: `repair`, and where that has no database, `rebuild`."""
         try:
             return repair(self.folder, SystemClock(), dry_run=False, segment_bytes=3000).left == ()
-        except sqlite3.DatabaseError:
+        except DAMAGED:
             self.seen["rebuilt"] += 1
         try:
             rebuild(self.folder)
-        except (sqlite3.DatabaseError, Conflict):
+        except (*DAMAGED, Conflict):
             return False
         return audit(self.folder).faults == ()
 
@@ -172,11 +232,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--flips", type=int, required=True)
+    parser.add_argument("--server", help="a Postgres to have the tables in")
     options = parser.parse_args()
     loguru.logger.remove()
-    source = DataFolder(fresh(options.folder / "source"))
+    server = options.server and new_schema(options.server)
+    source = DataFolder(fresh(options.folder / "source"), server)
     write(source, options.seed)
-    flips = Flips(source, DataFolder(options.folder / "flipped"), random.Random(options.seed))
+    folder = DataFolder(options.folder / "flipped", server)
+    flips = Flips(source, folder, random.Random(options.seed))
     for _ in range(options.flips):
         flips.flip()
     json.dump({**flips.seen, "violations": flips.violations}, sys.stdout)

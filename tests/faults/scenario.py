@@ -5,10 +5,10 @@ import random
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from uuid import UUID
 
 from coe_records import journal
+from coe_records.folder import DataFolder
 from coe_records.records import Records
 
 from coe_core.error import Unavailable
@@ -18,6 +18,7 @@ from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Interaction
 from coe_core.service import Clock
+from coe_core.settings import Secret
 from coe_core.testing import make_attempt, make_interaction
 from coe_core.testing.clock import ManualClock
 from coe_core.turn import Outcome
@@ -69,8 +70,12 @@ def intent_of(turn: Interaction) -> Intent:
 class Life:
     """Tells of each turn whether it was acknowledged or refused: `turn ID` or `refused ID`."""
 
-    def __init__(self, folder: Path, seed: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, folder: DataFolder, seed: int, tell: Callable[[str], None]) -> None:
         self._folder = folder
+        self._server = None
+        if folder.server is not None:
+            (file := folder.path.with_suffix(".server")).write_text(folder.server)
+            self._server = Secret(f"file:{file}")
         self._chance = random.Random(seed)
         self._tell = tell
         self._clock = ManualClock()
@@ -94,7 +99,7 @@ class Life:
         await self._write(records, 1)
 
     async def _open(self) -> Records:
-        records = Records(self._folder, self._clock, SEGMENT_BYTES)
+        records = Records(self._folder.path, self._clock, SEGMENT_BYTES, self._server)
         await records.open()
         return records
 

@@ -49,6 +49,12 @@ class Shim:
         """Look at what is opened below a folder from now on."""
         self._library.disk_watch(str(folder.resolve()).encode())
 
+    def watch_server(self) -> None:
+        """Look from now on at what is asked of any server that is connected to; what is struck
+        there fails with ECONNRESET.
+        """
+        self._library.disk_watch_sockets()
+
     def record(self, fd: int) -> None:
         """Write every change to a file."""
         self._library.disk_record(fd)

@@ -33,7 +33,7 @@ def write_on(folder: Path, seed: int) -> tuple[int, int]:
     """Write turns in a child until it is killed; returns it, and what it says."""
     receiving, sending = os.pipe()
     if (child := os.fork()) == 0:
-        life = Life(folder, seed, lambda text: os.write(sending, f"{text}\n".encode()))
+        life = Life(DataFolder(folder), seed, lambda text: os.write(sending, f"{text}\n".encode()))
         asyncio.run(life.live(lambda: False))
     os.close(sending)
     return child, receiving

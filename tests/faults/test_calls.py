@@ -30,7 +30,33 @@ def test_no_call_that_goes_wrong_loses_a_turn(
     """All that the process asks for below the data folder: of the log, the intents, the locks and
     manifests, and of SQLite.
     """
-    options = ["--seed", SEED, "--fault", *fault.split()]
+    sweep(prove, shim, fault, cases)
+
+
+@sample_or_all("cases", sample=3, full=None)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "FAILS --error EIO",
+        "FAILS --error ENOSPC --lasts 25",
+        "TEARS --error EIO",
+        "FAILS_LATE --error EIO",
+        "IS_SHORT",
+        "DIES",
+        "DIES_TORN",
+    ],
+)
+def test_no_call_that_goes_wrong_loses_a_turn_where_postgres_has_the_tables(
+    prove: Run, shim: Path, postgres_url: str, fault: str, cases: int | None
+) -> None:
+    """All that is asked of the server is among the calls: there the connection is lost, before or
+    after what was asked for is done.
+    """
+    sweep(prove, shim, fault, cases, "--server", postgres_url)
+
+
+def sweep(prove: Run, shim: Path, fault: str, cases: int | None, *more: str) -> None:
+    options = ["--seed", SEED, "--fault", *fault.split(), *more]
     if cases is not None:
         options += ["--cases", str(cases)]
     seen = prove("sweep", *options, preload=shim)
