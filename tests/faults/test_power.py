@@ -22,6 +22,26 @@ def test_nothing_acknowledged_is_lost(prove: Run, shim: Path, before: str, image
     assert seen["distinct"] > images / 5
 
 
+@pytest.mark.parametrize(
+    ("before", "images"),
+    [
+        pytest.param("a life", 10, id="sample"),
+        *(
+            pytest.param(before, 2500, marks=pytest.mark.faults, id=before)
+            for before in ["nothing", "empty tables", "a life", "a crash"]
+        ),
+    ],
+)
+def test_nothing_acknowledged_is_lost_where_postgres_has_the_tables(
+    prove: Run, shim: Path, postgres_url: str, before: str, images: int
+) -> None:
+    """The machine with the log loses its power, and the server keeps what it acknowledged."""
+    options = ("--seed", "20261122", "--before", before, "--images", str(images))
+    seen = prove("crash", *options, "--server", postgres_url, preload=shim)
+    assert seen["images"] >= images
+    assert seen["distinct"] > images / 5
+
+
 def test_a_disk_that_forgets_what_was_synced_is_found_out(prove: Run, shim: Path) -> None:
     """As if the log were never synced: the proof of the proof."""
     with pytest.raises(AssertionError, match="lost from the log"):
