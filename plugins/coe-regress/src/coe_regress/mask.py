@@ -26,8 +26,18 @@ HANGUL_DIGITS = "공영일이삼사오육륙칠팔구"
 SURNAMES = (
     "김이박최정강조윤장임한오서신권황안송전홍유고문양손배백허남심노하곽성차주우구민류나진지엄채원"
 )
+LONG_SURNAMES = "남궁|황보|제갈|선우|사공|서문|독고"
 ROLES = "님|씨|과장|부장|대리|차장|팀장|사원"
-NO_NAMES = "고객|선생|사장|손님|주인|강사|여러분"
+TITLES = "고객님|회원님|대표|교수|이사|실장|본부장|원장|변호사|선생님|환자"
+"""Before these, and where somebody is named, only three syllables are taken for a name: shorter
+words there are mostly none.
+"""
+NO_NAMES = (
+    "고객|선생|사장|손님|주인|강사|여러분|우리|소중|한국|신입|구매|이용자|이메일|지정|임직원|주문자"
+)
+NAME = rf"(?!{NO_NAMES})(?:(?:{LONG_SURNAMES})[가-힣]{{1,2}}|[{SURNAMES}][가-힣]{{2}})"
+PERSONS = "담당자|작성자|신청자|예약자|계약자|환자|보낸 ?사람|받는 ?사람"
+PASSWORDS = r"password|passwd|pwd|passcode|api[ _-]?key|secret|token|비밀번호|패스워드|암호"
 NUMBER = re.compile(r"\+?\d(?:[ ().\-\u2013]{0,2}\d){6,}")
 SPELT_NUMBER = re.compile(rf"[{HANGUL_DIGITS}](?:[ \-]?[{HANGUL_DIGITS}]){{6,}}")
 
@@ -35,7 +45,19 @@ Instead: TypeAlias = str | Callable[[re.Match[str]], str]
 PATTERNS: tuple[tuple[re.Pattern[str], Instead], ...] = (
     (re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+@"), ""),
     (re.compile(r"[\w.+%-]+@[\w-]+(\.[\w-]+)+"), "user@example.com"),
-    (re.compile(r"\b(?:sk|pk|rk|ghp|gho|xox[a-z]|AKIA|eyJ)[\w./+-]{12,}"), "SECRET"),
+    (
+        re.compile(
+            r"\b(?:sk|pk|rk|gh[opsu]_|github_pat|glpat|hf_|coe_|xox[a-z]|AKIA|AIza|eyJ)"
+            r"[\w./+-]{12,}"
+        ),
+        "SECRET",
+    ),
+    (
+        re.compile(
+            rf"((?i:{PASSWORDS})(?:\s?[:=]\s?|[은는이가]\s|\s(?i:is)\s))(?=[!-~]*\d)[!-~]{{4,}}"
+        ),
+        r"\1SECRET",
+    ),
     (re.compile(r"(?<=Bearer )[\w./+=-]{8,}"), "SECRET"),
     (NUMBER, lambda found: re.sub(r"\d", "0", found[0])),
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b"), "192.0.2.1"),
@@ -47,7 +69,25 @@ PATTERNS: tuple[tuple[re.Pattern[str], Instead], ...] = (
         ),
         r"\1홍길동",
     ),
-    (re.compile(rf"\b(?!{NO_NAMES})[{SURNAMES}][가-힣]{{1,2}}(?=\s?(?:{ROLES}))"), "홍길동"),
+    (
+        re.compile(
+            rf"\b(?!{NO_NAMES})(?:{LONG_SURNAMES}|[{SURNAMES}])[가-힣]{{1,2}}(?=\s?(?:{ROLES}))"
+        ),
+        "홍길동",
+    ),
+    (re.compile(rf"\b{NAME}(?=\s?(?:{TITLES}))"), "홍길동"),
+    (re.compile(rf"\b{NAME}(?=\s?[(<]\s?(?:\+?00|user@example\.com))"), "홍길동"),
+    (
+        re.compile(
+            rf"((?:저는|나는|제가|전|난|안녕하세요[,.!~]?)\s+){NAME}"
+            r"(?=입니다|이?라고|이?라는|이고|이며|이에요|예요|이야|야)"
+        ),
+        r"\1홍길동",
+    ),
+    (
+        re.compile(rf"((?:{PERSONS})(?:\s?:)?\s+){NAME}(?=에게|한테|의|께|[,.\n]|\s*$)"),
+        r"\1홍길동",
+    ),
     (
         re.compile(r"((?i:my name is|name:|i am|i'm|this is)\s+)[A-Z][a-z]+(?:\s+[A-Z][a-z]+)+"),
         r"\1Alex Doe",
