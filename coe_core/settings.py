@@ -214,6 +214,19 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Set
 
     Raises `SettingsError` with the file and line, or the variable.
     """
+    settings, errors = read(path, environment)
+    if errors:
+        raise SettingsError.together(errors)
+    return settings
+
+
+def read(
+    path: Path | None, environment: Mapping[str, str] | None = None
+) -> tuple[Settings, list[SettingsError]]:
+    """Read as `load` does; return the settings without what is wrong in them, and what that is.
+
+    Raises `SettingsError` for a file that is no TOML.
+    """
     tables: dict[str, Any] = {}
     origins: dict[str, str] = {}
     if path is not None:
@@ -310,7 +323,9 @@ def _value(text: str) -> Json:
         return text
 
 
-def _structure(tables: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
+def _structure(
+    tables: Mapping[str, Any], origins: Mapping[str, str]
+) -> tuple[Settings, list[SettingsError]]:
     errors = [
         SettingsError(
             f"there is no table [{name}]{nearest(name, TABLES)}", where=_within(name, origins)
@@ -343,9 +358,7 @@ def _structure(tables: Mapping[str, Any], origins: Mapping[str, str]) -> Setting
         plugins=named("plugins", PluginTable),
         origins=origins,
     )
-    if errors:
-        raise SettingsError.together(errors)
-    return settings
+    return settings, errors
 
 
 def _object(value: Any, path: str, origins: Mapping[str, str]) -> Mapping[str, Any]:

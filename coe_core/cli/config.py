@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from coe_core.cli.output import echo_json, table
 from coe_core.codec import unstructure
 from coe_core.error import SettingsError
 from coe_core.message import Json
-from coe_core.settings import Secret, Settings, nearest
+from coe_core.plugin import Installed, PluginFailed, build, discover
+from coe_core.settings import Secret, Settings, nearest, read
 
 OPERATOR = "operator"
 
@@ -71,14 +72,30 @@ def validate(context: click.Context) -> None:
 def problems(frame: Frame) -> list[str]:
     """List all that is wrong with the settings, each with its place as far as it is known."""
     try:
-        application = frame.application
+        settings, errors = read(frame.config)
+        installed, _ = discover()
+        found = [str(each) for error in errors for each in error.all]
+        found += _misconfigured(settings, installed) if errors else _unconfigured(frame.application)
     except SettingsError as error:
         return [str(each) for each in error.all]
-    return [
-        *(p.text for p in application.problems if p.stage == "configure"),
-        *_absent_plugins(application),
-        *_disabled_requirements(application.settings),
-    ]
+    return [*found, *_absent_plugins(settings, installed), *_disabled_requirements(settings)]
+
+
+def _unconfigured(application: Application) -> Iterator[str]:
+    return (p.text for p in application.problems if p.stage == "configure")
+
+
+def _misconfigured(settings: Settings, installed: Mapping[str, Installed]) -> Iterator[str]:
+    """Name what is wrong with the plugins' own tables where nothing can be composed, the core's
+    tables being wrong too.
+    """
+    for name, each in installed.items():
+        try:
+            if settings.plugin(name).enabled:
+                build(each, settings)
+        except PluginFailed as failure:
+            if failure.problem.stage == "configure":
+                yield failure.problem.text
 
 
 def leaves(frame: Frame) -> list[Leaf]:
@@ -105,10 +122,8 @@ def _leaf(path: str, value: Any, origin: str) -> Leaf:
     return Leaf(path=path, value=unstructure(value), origin=origin, secret=secret)
 
 
-def _absent_plugins(application: Application) -> Iterator[str]:
+def _absent_plugins(settings: Settings, installed: Collection[str]) -> Iterator[str]:
     """Name the plugins that the settings speak of and nobody installed."""
-    settings = application.settings
-    installed = [report.name for report in application.plugins]
     named = {f"plugins.{name}": name for name in settings.plugins}
     named |= {f"coe.required_plugins.{name}": name for name in settings.coe.required_plugins}
     for path, name in named.items():

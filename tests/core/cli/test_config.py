@@ -113,6 +113,16 @@ def test_every_mistake_of_plugins_and_providers_is_named_with_its_line(coe: Coe)
         assert mistake in checked.err
 
 
+def test_mistakes_of_the_core_and_of_plugins_are_named_at_once(coe: Coe) -> None:
+    settings = '[coe]\ndata_dri = "x"\n[plugins.parrot]\ngreting = "hi"\n[plugins.parot]\n'
+    checked = coe("config", "validate", settings=settings)
+    assert checked.err.splitlines() == [
+        "coe.toml:2: [coe] has no key 'data_dri'; did you mean 'data_dir'?",
+        "coe.toml:4: [plugins.parrot] has no key 'greting'; did you mean 'greeting'?",
+        "coe.toml:5: the plugin 'parot' is not installed; did you mean 'parrot'?",
+    ]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
