@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +25,7 @@ from coe_kpi.standing import Board, Silence, Standing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coe_core.cli.program import run
 from coe_core.codec import structure, unstructure
 from coe_core.contract import Alert, Sample
 from coe_core.error import SettingsError
@@ -372,3 +374,11 @@ async def test_mail_reaches_its_recipients() -> None:
         "rcpt to:<b@example.com>",
     }
     assert smtplib.SMTP_PORT == 25
+
+
+def test_a_silence_names_the_alerts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["alerts", "silence", " "]) == 2
+    assert "name the alerts" in capsys.readouterr().err

@@ -127,6 +127,8 @@ async def _tested(host: Host) -> dict[str, str | None]:
 @pass_desk
 def silence(desk: Desk, *, pattern: str, length: str, reason: str, end: bool) -> None:
     """Tell nobody of the alerts whose keys match PATTERN, `budget-*` say, for a while."""
+    if not end and not pattern.strip():
+        raise InvalidField("name the alerts, `budget-*` say, or `*` for all", param="pattern")
     match = LENGTH.fullmatch(length)
     if match is None:
         raise InvalidField(f"{length!r:.40} is no time: write 30m, 2h or 7d", param="for")
