@@ -49,7 +49,9 @@ def test_a_case_goes_through_its_life(
         ["target-error-1", "candidate", "1", "yes", "an", "answer", "Hello"],
     )
     assert coe("show", "target-error-1")[1].startswith("format: '1'\nid: target-error-1\n")
-    assert coe("run")[0] == 0
+    status, _, err = coe("run")
+    assert status == 0
+    assert err.startswith("1 case, 0 break, ")
     status, _, err = coe("activate", "target-error-1")
     assert status == 1
     assert "target-error-1 does not pass: it ended as failed" in err

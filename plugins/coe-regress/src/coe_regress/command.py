@@ -90,7 +90,12 @@ def capture(
         lost = "" if each.case.reproduces else ", which does not fail on replay"
         click.echo(f"{each.turn_id} {how} {each.case.id}{lost}")
     made = {each.case.id for each in captured}
-    click.echo(f"{len(captured)} failures, {len(made)} cases in {_folder().path}", err=True)
+    found = f"{_counted(len(captured), 'failure')}, {_counted(len(made), 'case')}"
+    click.echo(f"{found} in {_folder().path}", err=True)
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 async def _capture(
@@ -325,7 +330,8 @@ def _print(results: Sequence[Result]) -> None:
         click.echo(table_of(("", "CASE", "VERDICT", "WHY"), rows))
     breaking = sum(result.breaks for result in results)
     took_s = sum(result.took_s for result in results)
-    click.echo(f"{len(results)} cases, {breaking} break, {took_s:.1f} s", err=True)
+    breaks = f"{breaking} {'breaks' if breaking == 1 else 'break'}"
+    click.echo(f"{_counted(len(results), 'case')}, {breaks}, {took_s:.1f} s", err=True)
 
 
 def _run_live(
@@ -388,7 +394,7 @@ def record(frame: Frame) -> None:
     drop what they need no more. After a change of routes or examples.
     """
     added, dropped = asyncio.run(_record(frame, list(_folder().cases())))
-    click.echo(f"{added} vectors added, {dropped} dropped.")
+    click.echo(f"{_counted(added, 'vector')} added, {dropped} dropped.")
 
 
 async def _record(frame: Frame, cases: Sequence[Case]) -> tuple[int, int]:
