@@ -11,7 +11,9 @@ Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), 5.4.2, h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from attrs import field, frozen
 
@@ -37,6 +39,8 @@ LEAST = 0.2
 """A fit whose slope is less than this share of the usual one is not believed."""
 NARROWEST = 0.02
 """The least distance at which requests in and out of scope are told apart."""
+Curve: TypeAlias = tuple[float, float]
+"""Slope and offset of a logistic curve."""
 NEWTON_STEPS, LONGEST_STEP = 40, 1.0
 NOTHING = -1
 """The label of an example that belongs to no route."""
@@ -147,7 +151,7 @@ class Classifier:
     """Tells the label."""
     scope: Fit
     """Tells whether there is one."""
-    calibration: tuple[Array, Array]
+    calibration: tuple[Curve, Curve]
     """By which scope and certainty follow from the scores."""
 
     @classmethod
@@ -181,8 +185,8 @@ class Classifier:
         scores, near = self.choice.scores(kernel), self.scope.scores(kernel**2)
         if allowed is not None:
             scores, near = (np.where(allowed, each, np.float32(-1)) for each in (scores, near))
-        scope = float(_risen(_presence(near[None]) @ self.calibration[0])[0])
-        certainty = float(_risen(_distance(scores[None]) @ self.calibration[1])[0])
+        scope = _likely(float(_presence(near)), self.calibration[0])
+        certainty = _likely(float(_distance(scores)), self.calibration[1])
         return Verdict(scores=scores, scope=scope, confidence=scope * certainty)
 
 
@@ -229,22 +233,30 @@ def _presence(scores: Array) -> Array:
     """Return what speaks for a request in scope: how high the scores are, the best above all."""
     import numpy as np
 
-    best = scores.max(axis=1, keepdims=True)
-    height = best[:, 0] + SPREAD * np.log(np.exp((scores - best) / SPREAD).sum(axis=1))
-    return np.stack([height, np.ones(len(scores))], axis=1)
+    best = scores.max(axis=-1)
+    height: Array = best + SPREAD * np.log(np.exp((scores - best[..., None]) / SPREAD).sum(axis=-1))
+    return height
 
 
 def _distance(scores: Array) -> Array:
     """Return what speaks for the best label: how far the next is behind."""
     import numpy as np
 
-    if scores.shape[1] == 1:
-        scores = np.hstack([scores, np.zeros_like(scores)])
-    top = np.partition(scores, -2, axis=1)[:, -2:]
-    return np.stack([top[:, 1] - top[:, 0], np.ones(len(scores))], axis=1)
+    if scores.shape[-1] == 1:
+        alone: Array = np.abs(scores[..., 0])
+        return alone
+    top = np.partition(scores, -2, axis=-1)
+    ahead: Array = top[..., -1] - top[..., -2]
+    return ahead
 
 
-def _calibrate(choice: Fit, scope: Fit, label: Array) -> tuple[Array, Array]:
+def _likely(feature: float, curve: Curve) -> float:
+    """Read a logistic curve."""
+    slope, offset = curve
+    return 1 / (1 + math.exp(-max(-50.0, min(50.0, slope * feature + offset))))
+
+
+def _calibrate(choice: Fit, scope: Fit, label: Array) -> tuple[Curve, Curve]:
     """Fit how likely a request is in scope, by examples left out against those whose class was;
     and how likely its best label is right, by whether the examples left out were.
     """
@@ -258,33 +270,32 @@ def _calibrate(choice: Fit, scope: Fit, label: Array) -> tuple[Array, Array]:
     share = np.where(is_inside == 1, 1.0, STRANGERS * len(inside) / max(1, len(outside)))
     # How far the two lie apart depends on how many routes and examples there are: in units of that
     # distance what is usual can be said.
-    high, low = (heights[is_inside == side, 0].mean() for side in (1, 0))
+    high, low = (float(heights[is_inside == side].mean()) for side in (1, 0))
     middle, unit = (high + low) / 2, max((high - low) / 2, NARROWEST)
-    scaled = np.stack([(heights[:, 0] - middle) / unit, heights[:, 1]], axis=1)
-    slope, offset = _logistic(scaled, is_inside, share, np.array(USUAL_SCOPE))
+    slope, offset = _logistic((heights - middle) / unit, is_inside, share, USUAL_SCOPE)
     said = choice.left_out[known]
     right = (said.argmax(axis=1) == label[known]).astype(np.float64)
-    usual = np.array(USUAL_CERTAINTY)
     return (
-        np.array([slope / unit, offset - slope * middle / unit]),
-        _logistic(_distance(said), right, np.ones(len(right)), usual),
+        (slope / unit, offset - slope * middle / unit),
+        _logistic(_distance(said), right, np.ones(len(right)), USUAL_CERTAINTY),
     )
 
 
-def _logistic(features: Array, targets: Array, share: Array, usual: Array) -> Array:
+def _logistic(feature: Array, targets: Array, share: Array, usual: Curve) -> Curve:
     """Fit a logistic regression by Newton's method, drawn to what is usual as by a few examples."""
     import numpy as np
 
-    found = usual.copy()
+    features, found = np.stack([feature, np.ones(len(feature))], axis=1), np.array(usual)
     for _ in range(NEWTON_STEPS):
         likely = _risen(features @ found)
-        slope = features.T @ (share * (targets - likely)) - PULL * (found - usual)
+        rise = features.T @ (share * (targets - likely)) - PULL * (found - np.array(usual))
         bend = (features * (share * likely * (1 - likely))[:, None]).T @ features
-        step = np.linalg.solve(bend + PULL * np.eye(len(found)), slope)
+        step = np.linalg.solve(bend + PULL * np.eye(len(found)), rise)
         # Where the curve is flat, Newton's step would lead far beyond the best point.
         found = found + step / max(1.0, float(np.abs(step).max()) / LONGEST_STEP)
     # Where examples have nothing in common, a fit may say that likeness speaks against a route.
-    return found if found[0] >= LEAST * usual[0] else usual
+    slope, offset = map(float, found)
+    return (slope, offset) if slope >= LEAST * usual[0] else usual
 
 
 def _risen(logits: Array) -> Array:

@@ -36,9 +36,16 @@ class Lexicon:
     """The pieces of some texts, each with the texts that have it and how much it weighs there."""
 
     size: int
-    postings: dict[str, tuple[Array, Array]]
-    """Piece to the numbers of its texts and its weights in them: rows are unit vectors."""
-    rarity: dict[str, float]
+    index: dict[str, int]
+    """Piece to its number."""
+    rarity: Array
+    """By the piece's number."""
+    starts: Array
+    """Where a piece's texts begin in the two below, by its number; one more for the end."""
+    numbers: Array
+    """The numbers of the texts, piece by piece."""
+    values: Array
+    """The piece's weight in each: what belongs to one text is a unit vector."""
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Lexicon:
@@ -47,18 +54,17 @@ class Lexicon:
 
         counted = [Counter(pieces(text)) for text in texts]
         spread = Counter(piece for counts in counted for piece in counts)
-        rarity = {p: float(np.log((1 + len(texts)) / (1 + n)) + 1) for p, n in spread.items()}
-        found: dict[str, tuple[list[int], list[float]]] = {piece: ([], []) for piece in rarity}
-        for number, counts in enumerate(counted):
-            weights = _weights(counts, rarity)
-            for piece, weight in weights.items():
-                found[piece][0].append(number)
-                found[piece][1].append(weight)
-        postings = {
-            piece: (np.array(numbers, np.intp), np.array(weights, np.float32))
-            for piece, (numbers, weights) in found.items()
-        }
-        return cls(len(texts), postings, rarity)
+        index = {piece: number for number, piece in enumerate(spread)}
+        shared = np.fromiter(spread.values(), np.float64, len(spread))
+        rarity = np.log((1 + len(texts)) / (1 + shared)) + 1
+        weighed = [_weights(counts, index, rarity) for counts in counted]
+        lengths = [len(known) for known, _ in weighed]
+        known = np.concatenate([np.empty(0, np.intp), *(known for known, _ in weighed)])
+        values = np.concatenate([np.empty(0, np.float32), *(values for _, values in weighed)])
+        numbers = np.repeat(np.arange(len(texts)), lengths)
+        order = np.argsort(known, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(shared, dtype=np.intp)])
+        return cls(len(texts), index, rarity, starts, numbers[order], values[order])
 
     def similarity(self, text: str) -> Array:
         """Return the cosine of the text with each of those learnt, 0 to 1; pieces that none of
@@ -66,19 +72,24 @@ class Lexicon:
         """
         import numpy as np
 
-        weights = _weights(Counter(pieces(text)), self.rarity)
-        if not weights:
-            return np.zeros(self.size, np.float32)
-        hits = [self.postings[piece] for piece in weights]
-        numbers = np.concatenate([numbers for numbers, _ in hits])
-        lengths = np.fromiter((len(numbers) for numbers, _ in hits), np.intp, len(hits))
-        own = np.repeat(np.fromiter(weights.values(), np.float32, len(weights)), lengths)
-        products = own * np.concatenate([values for _, values in hits])
-        return np.bincount(numbers, products, self.size).astype(np.float32)
+        known, own = _weights(Counter(pieces(text)), self.index, self.rarity)
+        starts = self.starts[known]
+        lengths = self.starts[known + 1] - starts
+        ends = np.cumsum(lengths)
+        # The places of all the pieces' texts at once: to join a slice for each piece takes longer
+        # than to add up what is in them.
+        places = np.repeat(starts + lengths - ends, lengths) + np.arange(lengths.sum())
+        products = np.repeat(own, lengths) * self.values[places]
+        return np.bincount(self.numbers[places], products, self.size).astype(np.float32)
 
 
-def _weights(counts: Counter[str], rarity: dict[str, float]) -> dict[str, float]:
-    """Weigh the pieces that are known, as a unit vector: rarity times the root of the count."""
-    raw = {p: n**0.5 * rarity[p] for p, n in counts.items() if p in rarity}
-    length = sum(weight * weight for weight in raw.values()) ** 0.5
-    return {piece: weight / length for piece, weight in raw.items()}
+def _weights(counts: Counter[str], index: dict[str, int], rarity: Array) -> tuple[Array, Array]:
+    """Return the numbers of the pieces that are known, and their weights, as a unit vector: rarity
+    times the root of the count.
+    """
+    import numpy as np
+
+    found = [(index[piece], count) for piece, count in counts.items() if piece in index]
+    known, count = np.array(found, np.intp).reshape(-1, 2).T
+    raw = np.sqrt(count) * rarity[known]
+    return known, (raw / max(1e-9, float(raw @ raw) ** 0.5)).astype(np.float32)
