@@ -11,7 +11,7 @@ from coe_routing.plugin import RoutingPlugin
 from coe_core import hookimpl
 from coe_core.access import LOCAL, GroupName, Principal
 from coe_core.application import Application
-from coe_core.panel import Field, Note, Stat, Table
+from coe_core.panel import Choice, Field, Note, Stat, Table
 from coe_core.testing import (
     PanelContract,
     ScriptedProvider,
@@ -28,6 +28,10 @@ rpm = 1
 [plugins.routing.routes.code]
 model = "scripted"
 tools = []
+[[plugins.routing.rules]]
+name = "of the limited"
+groups = ["limited"]
+route = "code"
 [[plugins.routing.rules]]
 name = "korean"
 languages = ["ko"]
@@ -55,7 +59,7 @@ async def application() -> AsyncIterator[Application]:
 
 async def test_it_shows_the_decision_and_what_every_router_says(application: Application) -> None:
     (panel,) = application.panels
-    field, *items = await panel.show(LOCAL, {"text": " 코드 좀 봐 줘 "})
+    field, _, *items = await panel.show(LOCAL, {"text": " 코드 좀 봐 줘 "})
     assert isinstance(field, Field)
     assert (field.name, field.value) == ("text", "코드 좀 봐 줘")
     figures = [item.value for item in items if isinstance(item, Stat)]
@@ -64,6 +68,22 @@ async def test_it_shows_the_decision_and_what_every_router_says(application: App
     (steps,) = (item for item in items if isinstance(item, Table))
     assert [row[0] for row in steps.rows] == [step.router for step in explained.steps]
     assert [row[3] for row in steps.rows] == [step.reason for step in explained.steps]
+
+
+async def test_an_admin_asks_for_any_group(application: Application) -> None:
+    (panel,) = application.panels
+    _, choice, *items = await panel.show(LOCAL, {"text": "hello", "group": "limited"})
+    assert isinstance(choice, Choice)
+    assert [link.text for link in choice.options] == ["default", "limited"]
+    assert choice.options[0].query == {"text": "hello", "group": "default"}
+    assert choice.chosen == 1
+    figures = [item.value for item in items if isinstance(item, Stat)]
+    assert figures[:3] == ["scripted", "code", "rules"]
+    operator = Principal(group=GroupName("default"), role="operator")
+    _, note = await panel.show(operator, {"text": "hello", "group": "limited"})
+    assert isinstance(note, Note)
+    _, *items = await panel.show(operator, {"text": "hello"})
+    assert not [item for item in items if isinstance(item, Choice)]
 
 
 async def test_it_asks_for_a_request_and_says_why_it_cannot_answer(

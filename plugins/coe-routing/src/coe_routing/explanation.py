@@ -144,14 +144,19 @@ def _models(turn: Turn) -> Mapping[str, object]:
     return turn.application.allowed_models(turn.principal)
 
 
+def asked_for(question: Question, principal: Principal) -> Principal:
+    """Return as whom a question is asked. Raises `Forbidden`."""
+    if question.group in (None, principal.group):
+        return principal
+    if not principal.may("admin"):
+        raise Forbidden("only an admin may ask about another group's requests")
+    return Principal(group=GroupName(str(question.group)), key_id=principal.key_id)
+
+
 async def explain_over_http(request: HttpRequest) -> HttpResponse:
     """Answer `POST /coe/v1/routes/explain`."""
     question = request.json(Question)
-    principal = request.principal
-    if question.group not in (None, principal.group):
-        if not principal.may("admin"):
-            raise Forbidden("only an admin may ask about another group's requests")
-        principal = Principal(group=GroupName(str(question.group)), key_id=principal.key_id)
+    principal = asked_for(question, request.principal)
     return json_response(await explain(request.application, question, principal))
 
 

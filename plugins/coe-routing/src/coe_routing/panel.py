@@ -8,9 +8,10 @@ from attrs import frozen
 
 from coe_core.access import Principal
 from coe_core.error import CoeError
-from coe_core.panel import Field, Note, PanelItem, Stat, Table, Text
+from coe_core.panel import Choice, Field, Link, Note, PanelItem, Stat, Table, Text
 from coe_core.service import Deployment
-from coe_routing.explanation import Explanation, Question, explain
+from coe_core.settings import Settings
+from coe_routing.explanation import Explanation, Question, asked_for, explain
 
 TITLE = {"en": "Routes explained", "ko": "경로 설명"}
 ASK = {"en": "A request, as a user would write it", "ko": "사용자가 쓸 법한 요청"}
@@ -18,6 +19,7 @@ OPERATORS = {
     "en": "Operators may ask where a request would go.",
     "ko": "요청이 어디로 갈지는 운영자만 물어볼 수 있습니다.",
 }
+GROUP = {"en": "As a request of", "ko": "요청하는 그룹"}
 TARGET = {"en": "It goes to", "ko": "보내는 곳"}
 ROUTE = {"en": "Route", "ko": "경로"}
 DECIDED_BY = {"en": "Decided by", "ko": "결정한 라우터"}
@@ -36,7 +38,9 @@ WEIGHED = {"en": "What was weighed", "ko": "견주어 본 것"}
 
 @frozen
 class RoutesPanel:
-    """A `Panel`: `text` of the query is the request, which is asked about as the visitor's own."""
+    """A `Panel`: `text` of the query is the request. It is asked about as the visitor's own, or
+    for an admin as one of `group`.
+    """
 
     deployment: Deployment
     name: str = "routes"
@@ -49,12 +53,27 @@ class RoutesPanel:
         field = Field(label=ASK, name="text", value=text)
         if not text:
             return [field]
+        question = Question(text=text, group=query.get("group"))
         try:
+            asked = asked_for(question, principal)
             async with self.deployment.lease() as application:
-                explained = await explain(application, Question(text=text), principal)
+                explained = await explain(application, question, asked)
         except CoeError as error:
             return [field, Note(text=error.message)]
-        return [field, *_items(explained)]
+        groups = _groups(application.settings, principal, asked)
+        choices = [_choice(groups, text, asked.group)] if len(groups) > 1 else []
+        return [field, *choices, *_items(explained)]
+
+
+def _groups(settings: Settings, principal: Principal, asked: Principal) -> list[str]:
+    """Name the groups whose requests the visitor may ask about, as far as settings name them."""
+    others = {*settings.groups, asked.group} if principal.may("admin") else set()
+    return sorted({principal.group, *others})
+
+
+def _choice(groups: list[str], text: str, chosen: str) -> Choice:
+    links = tuple(Link(text=group, query={"text": text, "group": group}) for group in groups)
+    return Choice(label=GROUP, options=links, chosen=groups.index(chosen))
 
 
 def _items(explained: Explanation) -> list[PanelItem]:
