@@ -70,8 +70,8 @@ async def _stop(server: Server, task: "asyncio.Task[None]") -> None:
     """End at once: uvicorn's own way takes two tenths of a second, in every test."""
     task.cancel()
     await asyncio.wait([task])
-    for listening in server.servers:
-        listening.close()
+    for acceptor in server.acceptors:
+        acceptor.close()
     for connection in list(server.server_state.connections):
         connection.transport.abort()
     if running := list(server.server_state.tasks):

@@ -683,7 +683,7 @@ class TestDrain:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             await _until(lambda: server.server.server_state.connections)
             server.stop()
-            await _until(lambda: not server.server.servers[0].is_serving())
+            await _until(lambda: not server.server.acceptors[0].is_open)
             writer.write(post("/echo"))
             answer = await reader.read()
             writer.close()

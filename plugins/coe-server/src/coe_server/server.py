@@ -19,6 +19,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from coe_core.application import Application
 from coe_core.error import StartRefused
 from coe_core.host import Host
+from coe_server.acceptor import Acceptor
 from coe_server.admission import is_loopback
 from coe_server.gateway import Gateway
 from coe_server.protocol import Protocol
@@ -42,12 +43,26 @@ class Server(uvicorn.Server):
         super().__init__(configuration(gateway))
         self._gateway = gateway
         self._ready = ready
+        self.acceptors: list[Acceptor] = []
         self._drained_by_s = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept."""
-        await super().startup(sockets)
+        await super().startup([])
+        self.acceptors = [Acceptor(listener, self._protocol) for listener in sockets or ()]
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more, and end what runs."""
+        for acceptor in self.acceptors:
+            acceptor.close()
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        config = self.config
+        return config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: see whether a drain has ended."""
