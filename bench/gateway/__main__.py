@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +35,7 @@ from contender import (
 )
 from load import Load, Result
 from process import cpu_s, descriptors, memory_mb
-from report import Figures, Latency, Machine, Report, Soak, write
+from report import Crowd, Figures, Latency, Machine, Overload, Report, Soak, write
 from upstream import FRAMES, PACED, PLAIN
 
 CONCURRENCIES = (1, 16, 64)
@@ -43,16 +44,24 @@ STREAM_TRIES = 2
 LEAVE_EVERY = 20
 AUTO = "auto"
 """The model name that leaves it to CoE where a request goes."""
+OVERLOAD_FACTOR, LIGHT_SHARE, OVERLOAD_S = 3.0, 0.1, 10.0
+"""How many times what can be answered is asked; the light group's share of it; and for how long."""
 WARM_UP_S = 2.0
 ROUTING_TRIES = 10
 
 
-def ask(served: Served, contender: Contender, model: str, **how: float) -> Result:
+def ask(
+    served: Served,
+    contender: Contender,
+    model: str,
+    headers: dict[str, str] | None = None,
+    **how: float,
+) -> Result:
     """Let clients ask a server, in a process of their own."""
     load = Load(
         port=served.port,
         path=contender.path,
-        headers=served.headers,
+        headers=served.headers if headers is None else headers,
         model=model,
         stream=model not in (PLAIN, AUTO),
         sentences=1 if model == AUTO else 8,
@@ -85,6 +94,31 @@ def most_streams(served: Served, contender: Contender) -> int:
             break
         most = count
     return most
+
+
+def overload(served: Served, contender: Contender, per_second: float) -> Overload:
+    """Let two groups ask so much together, whatever is answered, and look at the memory."""
+
+    def crowd(headers: dict[str, str], share: float) -> Crowd:
+        asked = share * per_second
+        how = {"per_second": asked, "seconds": OVERLOAD_S}
+        result = ask(served, contender, PLAIN, headers, **how)
+        return Crowd(
+            asked_per_second=asked,
+            answered_per_second=result.requests / OVERLOAD_S,
+            refused=result.refused,
+            failed=result.errors - result.refused,
+            latency_ms=result.latency_ms,
+        )
+
+    before_mb = most_mb = memory_mb(served.pid)
+    with ThreadPoolExecutor(2) as pool:
+        heavy = pool.submit(crowd, served.headers, 1 - LIGHT_SHARE)
+        light = pool.submit(crowd, served.others_headers, LIGHT_SHARE)
+        while not (heavy.done() and light.done()):
+            most_mb = max(most_mb, memory_mb(served.pid))
+            time.sleep(0.2)
+    return Overload(heavy=heavy.result(), light=light.result(), grown_mb=most_mb - before_mb)
 
 
 def soak(served: Served, contender: Contender, requests: int, seconds: float) -> Soak:
@@ -133,8 +167,10 @@ def measure(contenders: list[Contender], options: argparse.Namespace) -> Report:
             for contender, served, figures in running:
                 _round(contender, served, figures, options.seconds)
         for contender, served, figures in running:
-            say(f"streams and soak of {contender.name}")
+            say(f"streams, overload and soak of {contender.name}")
             figures.streams = most_streams(served, contender)
+            per_second = OVERLOAD_FACTOR * max(figures.per_second)
+            figures.overload = overload(served, contender, per_second)
             figures.soak = soak(served, contender, options.requests, options.soak_seconds)
     return report
 

@@ -38,6 +38,8 @@ class Served:
     pid: int
     port: int
     headers: dict[str, str] = field(factory=dict)
+    others_headers: dict[str, str] = field(factory=dict)
+    """Of another group; the same where a server knows no groups."""
     ready_s: float
     """Wall time from its start until it took connections and answered."""
 
@@ -49,6 +51,7 @@ class Command:
     arguments: Sequence[str | Path]
     environment: dict[str, str] = field(factory=dict)
     headers: dict[str, str] = field(factory=dict)
+    others_headers: dict[str, str] = field(factory=dict)
     health: str = "/v1/models"
 
 
@@ -85,7 +88,13 @@ class Contender:
         try:
             _wait(process, port, command, folder)
             ready_s = time.monotonic() - began_s
-            yield Served(pid=process.pid, port=port, headers=command.headers, ready_s=ready_s)
+            yield Served(
+                pid=process.pid,
+                port=port,
+                headers=command.headers,
+                others_headers=command.others_headers or command.headers,
+                ready_s=ready_s,
+            )
         finally:
             _end(process)
 
@@ -141,22 +150,22 @@ def _passthrough(folder: Path, port: int, upstream_port: int) -> Command:
 def _coe(workers: int) -> Callable[[Path, int, int], Command]:
     def command(folder: Path, port: int, upstream_port: int) -> Command:
         (folder / "coe.toml").write_text(COE.format(port=upstream_port), encoding="utf-8")
-        made = subprocess.run(
-            [BIN / "coe", "keys", "create", "--group", "bench"],
-            cwd=folder,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        key = made.stdout.split()[-1]
         return Command(
             arguments=[BIN / "coe", "serve", "--port", str(port), "--workers", str(workers)],
             environment={"UPSTREAM_KEY": "none"},
-            headers={"authorization": f"Bearer {key}"},
+            headers=_key(folder, "bench"),
+            others_headers=_key(folder, "others"),
             health="/readyz",
         )
 
     return command
+
+
+def _key(folder: Path, group: str) -> dict[str, str]:
+    """Make a key of a group."""
+    make = [BIN / "coe", "keys", "create", "--group", group]
+    made = subprocess.run(make, cwd=folder, check=True, capture_output=True, text=True)
+    return {"authorization": f"Bearer {made.stdout.split()[-1]}"}
 
 
 COE = """\
@@ -165,6 +174,9 @@ default = "plain"
 fallbacks = {{ plain = ["frames"], paced = ["frames"] }}
 
 [groups.bench]
+budget_usd_month = 1000000
+
+[groups.others]
 budget_usd_month = 1000000
 
 [models.plain]

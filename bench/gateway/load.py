@@ -33,6 +33,10 @@ class Load(msgspec.Struct, kw_only=True):
     sentences: int = 8
     """How long the question is: eight make a request of about a kilobyte."""
     concurrency: int = 1
+    per_second: float = 0.0
+    """So many are asked a second, whether earlier ones were answered or not; 0: each client asks
+    when it was answered.
+    """
     seconds: float = 5.0
     """Time after which nothing new is asked."""
     requests: int = 1_000_000_000
@@ -50,6 +54,8 @@ class Result(msgspec.Struct, kw_only=True):
     """Whole answers."""
     errors: int
     """Answers with another status than 200, without their end, or none at all."""
+    refused: int
+    """Of these, answers with status 429."""
     left: int
     seconds: float
     latency_ms: dict[str, float]
@@ -107,6 +113,7 @@ class Exchange(asyncio.Protocol):
         self.transport: Any = None
         self.answered: asyncio.Future[bool] | None = None
         self.keep = True
+        self.status = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -121,6 +128,7 @@ class Exchange(asyncio.Protocol):
     def ask(self, request: bytes, *, leave: bool) -> asyncio.Future[bool]:
         """Send a request; the future tells whether its answer was whole."""
         self.answered = asyncio.get_running_loop().create_future()
+        self.status = 0
         self.parser = httptools.HttpResponseParser(self)
         self.leave = leave
         self.asked_at_s = self.last_at_s = time.perf_counter()
@@ -149,7 +157,8 @@ class Exchange(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Tell that the answer is whole."""
         self.keep = self.parser.should_keep_alive()
-        self._settle(whole=self.parser.get_status_code() == HTTPStatus.OK)
+        self.status = self.parser.get_status_code()
+        self._settle(whole=self.status == HTTPStatus.OK)
 
     def _settle(self, *, whole: bool) -> None:
         if self.answered is not None and not self.answered.done():
@@ -162,7 +171,8 @@ class Clients:
     def __init__(self, load: Load) -> None:
         self.load = load
         self.requests = [request_of(load, number) for number in range(VARIANTS)]
-        self.asked = self.errors = self.left = self.stalled = 0
+        self.asked = self.errors = self.refused = self.left = self.stalled = 0
+        self.idle: list[Exchange] = []
         self.gap_s = 0.0
         self.latencies_s: list[float] = []
         self.firsts_s: list[float] = []
@@ -173,12 +183,16 @@ class Clients:
         """Ask until the time or the number is over."""
         began_s = time.perf_counter()
         self.until_s = began_s + self.load.seconds
-        pause_s = self.load.ramp_s / self.load.concurrency
-        loops = [self._loop(number * pause_s) for number in range(self.load.concurrency)]
-        await asyncio.gather(*loops)
+        if self.load.per_second:
+            await self._steadily()
+        else:
+            pause_s = self.load.ramp_s / self.load.concurrency
+            loops = [self._loop(number * pause_s) for number in range(self.load.concurrency)]
+            await asyncio.gather(*loops)
         return Result(
             requests=len(self.latencies_s),
             errors=self.errors,
+            refused=self.refused,
             left=self.left,
             seconds=time.perf_counter() - began_s,
             latency_ms=percentiles_ms(self.latencies_s),
@@ -190,21 +204,35 @@ class Clients:
 
     async def _loop(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
-        exchange = None
         while self.asked < self.load.requests and time.perf_counter() < self.until_s:
-            self.asked += 1
-            leave = bool(self.load.leave_every) and self.asked % self.load.leave_every == 0
-            if exchange is None or not exchange.keep:
-                connecting = asyncio.get_running_loop().create_connection
-                try:
-                    _, exchange = await connecting(Exchange, "127.0.0.1", self.load.port)
-                except OSError:
-                    self.errors += 1
-                    continue
-            await self._once(exchange, leave=leave)
+            await self._next()
 
-    async def _once(self, exchange: Exchange, *, leave: bool) -> None:
+    async def _steadily(self) -> None:
+        """Ask at a rate, over as many connections as that takes."""
+        began_s = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            while self.asked < self.load.requests and (now_s := time.perf_counter()) < self.until_s:
+                for _ in range(int((now_s - began_s) * self.load.per_second) - self.asked):
+                    group.create_task(self._next())
+                await asyncio.sleep(0.005)
+
+    async def _next(self) -> None:
+        self.asked += 1
+        leave = bool(self.load.leave_every) and self.asked % self.load.leave_every == 0
         request = self.requests[self.asked % VARIANTS]
+        exchange = self.idle.pop() if self.idle else None
+        if exchange is None or not exchange.keep:
+            connecting = asyncio.get_running_loop().create_connection
+            try:
+                _, exchange = await connecting(Exchange, "127.0.0.1", self.load.port)
+            except OSError:
+                self.errors += 1
+                return
+        await self._once(exchange, request, leave=leave)
+        if exchange.keep:
+            self.idle.append(exchange)
+
+    async def _once(self, exchange: Exchange, request: bytes, *, leave: bool) -> None:
         try:
             whole = await asyncio.wait_for(exchange.ask(request, leave=leave), GIVE_UP_S)
         except TimeoutError:
@@ -213,7 +241,9 @@ class Clients:
             self.left += 1
         elif not whole or (self.load.stream and DONE not in exchange.tail):
             self.errors += 1
-            exchange.transport.abort()
+            self.refused += exchange.status == HTTPStatus.TOO_MANY_REQUESTS
+            if not exchange.status:
+                exchange.transport.abort()
             self.example = self.example or exchange.tail.decode(errors="replace")
         else:
             self.latencies_s.append(exchange.last_at_s - exchange.asked_at_s)

@@ -40,6 +40,28 @@ class Soak(msgspec.Struct, kw_only=True):
     """Descriptors."""
 
 
+class Crowd(msgspec.Struct, kw_only=True):
+    """What became of the requests of one group while more were asked than could be answered."""
+
+    asked_per_second: float
+    answered_per_second: float
+    refused: int
+    """With status 429."""
+    failed: int
+    """Otherwise."""
+    latency_ms: dict[str, float]
+    """p50, p95 and p99 of those that were answered."""
+
+
+class Overload(msgspec.Struct, kw_only=True):
+    """Three times as much is asked as can be answered, nine tenths of it by one group."""
+
+    heavy: Crowd
+    light: Crowd
+    grown_mb: float
+    """From before it to the most during it."""
+
+
 class Figures(msgspec.Struct, kw_only=True):
     """What was measured of one server; lists have a figure for each round."""
 
@@ -56,6 +78,7 @@ class Figures(msgspec.Struct, kw_only=True):
     per_second: list[float] = []
     latencies: list[Latency] = []
     streams: int = 0
+    overload: Overload | None = None
     soak: Soak | None = None
 
     def latency_ms(self, concurrency: int, rank: str) -> float:
@@ -110,7 +133,20 @@ def table(report: Report) -> str:
         f"{machine.at:%Y-%m-%d %H:%M} UTC, {machine.processor}, {machine.cores} cores, "
         f"Python {machine.python}, load {machine.load:.1f} before"
     )
-    return "\n".join([where, "", *lines, "", *about, ""])
+    crowded = [_crowded(name, f.overload) for name, f in report.figures.items() if f.overload]
+    return "\n".join([where, "", *lines, "", *about, "", *crowded, ""])
+
+
+def _crowded(name: str, overload: Overload) -> str:
+    """Say how it went with three times as many requests as can be answered."""
+    told = [
+        f"of the {which} group {crowd.answered_per_second:,.0f} of {crowd.asked_per_second:,.0f} "
+        f"requests a second answered, p50 / p95 / p99 "
+        f"{' / '.join(f'{ms:,.0f}' for ms in crowd.latency_ms.values())} ms, "
+        f"{crowd.refused:,} refused with 429, {crowd.failed:,} failed"
+        for which, crowd in (("heavy", overload.heavy), ("light", overload.light))
+    ]
+    return f"- {name} at three times its load: {'; '.join(told)}; {overload.grown_mb:.0f} MB more"
 
 
 def _row(name: str, figures: Figures) -> Sequence[str]:
