@@ -1,4 +1,5 @@
-"""What is found, and what each part of the search brings: words, meaning, both, neighbours.
+"""What is found, and what each part of the search brings: words, meaning, both, neighbours, a
+second embedder as a reranker and, where kiwipiepy is installed, Korean morphemes.
 
 Run with `python bench/retrieval.py locomo [FOLDER]` or `korean [FOLDER]`; with nothing named, both.
 There is no judge: gold passages are known, and the same run prints the same figures.
@@ -19,6 +20,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -29,7 +32,7 @@ from coe_models_local.plugin import LocalPlugin
 from coe_retrieval.array import Rows, Scores
 from coe_retrieval.content import content
 from coe_retrieval.embedding import UNRELATED
-from coe_retrieval.fusion import APART, JOINT, fuse
+from coe_retrieval.fusion import APART, JOINT, fuse, nearness
 from coe_retrieval.lexical import ALONE, NOBODY, Kernel, LexicalIndex
 from coe_retrieval.shelf import CONVERSATION
 from coe_retrieval.term import terms
@@ -40,7 +43,8 @@ from coe_core.turn import Passage, Place
 ROOT = Path(__file__).resolve().parent.parent
 LOCOMO = ROOT.parent / "shared" / "data" / "locomo_dev"
 KOREAN = ROOT / "specs" / "retrieval"
-EMBEDDER = "embed-quality"
+EMBEDDER, SECOND, SHARE, SHOWN = "embed-quality", "embed-fast", 0.3, 20
+"""The embedder, the second one, its share of a score, and how many passages it is shown."""
 TOP = 5
 CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open", 4: "single-hop"}
 
@@ -97,7 +101,9 @@ class Embedder:
         return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
 
 
-def variants(collection: Collection, embedder: Embedder) -> Iterator[tuple[str, Rows]]:
+def variants(
+    collection: Collection, embedder: Embedder, second: Embedder
+) -> Iterator[tuple[str, Rows]]:
     """Yield the scores of each way to search, one row a question."""
     yield "plain BM25", collection.lexical(plain_words, ALONE)
     alone = collection.lexical(terms, ALONE)
@@ -114,12 +120,46 @@ def variants(collection: Collection, embedder: Embedder) -> Iterator[tuple[str, 
 
     yield "rank fusion", np.stack([_by_rank(*pair) for pair in zip(alone, similar, strict=True)])
     yield "sum", fused(alone, APART)
-    yield "joint", fused(alone, JOINT)
+    yield "joint", (joint := fused(alone, JOINT))
     if set(collection.behind) != {NOBODY}:
         near = collection.lexical(terms, CONVERSATION)
         yield "lexical + neighbours", near
         yield "sum + neighbours", fused(near, APART)
         yield "joint + neighbours", fused(near, JOINT)
+        return
+    yield "joint, reranked", reranked(collection, joint, second)
+    if find_spec("kiwipiepy") is not None:
+        morphemes = collection.lexical(words_and_morphemes, ALONE)
+        yield "lexical + morphemes", morphemes
+        yield "joint + morphemes", fused(morphemes, JOINT)
+
+
+def reranked(collection: Collection, scores: Rows, second: Embedder) -> Rows:
+    """Let a second embedder have its share in the scores of the best, as `second-embedder` does."""
+    passages = second.rows([content(p) for p in collection.passages], "passage")
+    questions = second.rows([asked.text for asked in collection.questions], "query")
+    unrelated = (questions @ second.rows(UNRELATED, "passage").T).mean(axis=1)
+    mixed = scores - 1  # What it is not shown stays behind what it is.
+    for row, before, question, far in zip(mixed, scores, questions, unrelated, strict=True):
+        best = np.argsort(-before, kind="stable")[:SHOWN]
+        near = nearness(passages[best] @ question, float(far))
+        row[best] = (1 - SHARE) * before[best] + SHARE * near
+    return mixed
+
+
+@cache
+def kiwi() -> Any:
+    """Load Kiwi, which takes Korean words apart."""
+    from kiwipiepy import Kiwi  # type: ignore[import-not-found,unused-ignore]
+
+    return Kiwi(num_workers=1)
+
+
+def words_and_morphemes(text: str) -> list[str]:
+    """Take a text apart as the index does, and into its morphemes that say something as well."""
+    kinds = ("NN", "VV", "VA", "XR", "SL", "SN", "SH", "NR", "MAG")
+    found = [token.form for token in kiwi().tokenize(text) if token.tag.startswith(kinds)]
+    return [*terms(text), *(f"{form.casefold()}/" for form in found)]
 
 
 def _by_rank(*several: Scores) -> Scores:
@@ -171,13 +211,14 @@ def locomo(folder: Path = LOCOMO) -> None:
     if not files:
         print(f"locomo: nothing measured, there are no conversations in {folder}")
         return
-    collections, embedder = [conversation(file) for file in files], Embedder(EMBEDDER)
+    collections = [conversation(file) for file in files]
+    embedder, second = Embedder(EMBEDDER), Embedder(SECOND)
     asked = [question for collection in collections for question in collection.questions]
     kinds = Counter(question.kind for question in asked)
     print(f"LoCoMo: {len(files)} conversations, {len(asked)} questions ({_counts(kinds)})")
     columns = "".join(f"{kind:>12}" for kind in kinds)
     print(f"{'turn recall@10':22}{'all':>8}{columns}{'session@1':>12}")
-    for ways in zip(*(variants(each, embedder) for each in collections), strict=True):
+    for ways in zip(*(variants(each, embedder, second) for each in collections), strict=True):
         recalls: list[tuple[str, float]] = []
         sessions: list[bool] = []
         for collection, (_, scores) in zip(collections, ways, strict=True):
@@ -231,7 +272,7 @@ def korean(folder: Path = KOREAN) -> None:
     if not (folder / "questions.jsonl").is_file():
         print(f"korean: nothing measured, there is no questions.jsonl in {folder}")
         return
-    collection, embedder = handbook(folder), Embedder(EMBEDDER)
+    collection, embedder, second = handbook(folder), Embedder(EMBEDDER), Embedder(SECOND)
     kinds = Counter(question.kind for question in collection.questions)
     print(
         f"Korean: {len(collection.passages)} passages, {len(collection.questions)} questions "
@@ -239,7 +280,7 @@ def korean(folder: Path = KOREAN) -> None:
     )
     columns = "".join(f"{kind + ' R@1':>17}{'R@5':>7}" for kind in ("all", *kinds))
     print(f"{'':22}{columns}{'document R@1':>15}")
-    for name, scores in variants(collection, embedder):
+    for name, scores in variants(collection, embedder, second):
         ranks = [_rank(row, q.gold) for q, row in zip(collection.questions, scores, strict=True)]
         pairs = list(zip(collection.questions, ranks, strict=True))
         line = ""

@@ -28,13 +28,16 @@ def fuse(
 ) -> Fused:
     """Fuse the shares of the question's terms with cosines; NaN where there is no vector.
 
-    `unrelated` is the cosine of the question with what has nothing to do with it: embedders differ
-    widely in that, so nearness is told by how much of the way from there to 1 a text has come.
+    `unrelated` is the cosine of the question with what has nothing to do with it (`nearness`).
     """
-    if similarity is None:
-        dense = np.zeros_like(lexical)
-    else:
-        way = (similarity - unrelated) / max(1.0 - unrelated, 1e-6)
-        dense = np.clip(np.nan_to_num(way, nan=0.0), 0.0, 1.0).astype(np.float32)
+    dense = np.zeros_like(lexical) if similarity is None else nearness(similarity, unrelated)
     both = (lexical + dense - overlap * lexical * dense) / (2 - overlap)
     return Fused(both.astype(np.float32), lexical, dense)
+
+
+def nearness(similarity: Scores, unrelated: float) -> Scores:
+    """Tell how much of the way from `unrelated` to 1 cosines have come; 0 for NaN. Embedders differ
+    widely in what cosine has nothing to say.
+    """
+    way = (similarity - unrelated) / max(1.0 - unrelated, 1e-6)
+    return np.asarray(np.clip(np.nan_to_num(way, nan=0.0), 0.0, 1.0), np.float32)

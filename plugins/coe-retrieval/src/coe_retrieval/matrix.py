@@ -36,7 +36,7 @@ class Cells:
 
     def near(self, vector: Vector) -> Iterator[slice]:
         """Yield where the rows of the nearest cells lie: `SOUGHT` of all, at least."""
-        order = np.argsort(-_cosines(self.centres, vector))
+        order = np.argsort(-cosines(self.centres, vector))
         reached = np.cumsum(np.diff(self.bounds)[order])
         enough = int(np.searchsorted(reached, SOUGHT * self.bounds[-1])) + 1
         for cell in order[:enough].tolist():
@@ -84,11 +84,11 @@ class Matrix:
         parts = [*cells.near(sought)] if cells is not None else []
         outside = int(cells.bounds[-1]) if cells is not None else 0
         for part in [*parts, slice(outside, self._count)]:
-            found[self._numbers[part]] = _cosines(self._rows[part], sought)
+            found[self._numbers[part]] = cosines(self._rows[part], sought)
         asked = np.asarray(also, np.int64)
         asked = asked[asked < len(self._places)]
         asked = asked[self._places[asked] >= 0]
-        found[asked] = _cosines(self._rows[self._places[asked]], sought)
+        found[asked] = cosines(self._rows[self._places[asked]], sought)
         return found[:size]
 
     def vector(self, number: int) -> Vector | None:
@@ -140,7 +140,7 @@ def _centres(rows: Rows) -> Rows:
     return centres
 
 
-def _cosines(rows: Rows, vector: Vector) -> Scores:
+def cosines(rows: Rows, vector: Vector) -> Scores:
     """Compare unit vectors, row by row. A product of the whole matrix is shared among OpenBLAS's
     threads, and who is done first spins until the others are: on busy cores that took twenty
     milliseconds instead of a fifth of one.

@@ -23,7 +23,7 @@ from coe_retrieval.settings import Settings
 
 if TYPE_CHECKING:
     from coe_core.compose import Context
-    from coe_core.contract import Job, Monitor, Retriever
+    from coe_core.contract import Job, Monitor, Reranker, Retriever
 
 
 @define(eq=False)
@@ -41,6 +41,14 @@ class RetrievalPlugin:
         from coe_retrieval.retriever import IndexRetriever
 
         return [IndexRetriever(self._made(ctx), ctx.need(KnowledgeStore))]
+
+    @hookimpl
+    def coe_rerankers(self, ctx: Context) -> Sequence[Reranker]:
+        from coe_retrieval.embedding import Embedding
+        from coe_retrieval.second import SecondEmbedder
+
+        said, embedding = self.settings, Embedding(ctx.need(Embedder))
+        return [SecondEmbedder(embedding, said.second_embedder, said.second_share)]
 
     @hookimpl
     def coe_jobs(self, ctx: Context) -> Sequence[Job]:

@@ -39,6 +39,12 @@ class Settings:
     """The group that pays for embedding the layer `global`."""
     reranker: str = ""
     """Which reranker, of whatever plugin, has a second look at what was found; "": none."""
+    second_embedder: str = "embed-fast"
+    """The alias of the model that the bundled reranker, `second-embedder`, asks."""
+    second_share: float = field(default=0.3, validator=and_(ge(0), le(1)))
+    """How much of a score is the second embedder's: about .3 for the weaker of two, .7 for the
+    better.
+    """
     rerank_topk: int = field(default=20, validator=and_(ge(1), le(100)))
     """How many passages of each layer it is shown."""
     rerank_s: float = field(default=0.5, validator=gt(0))
