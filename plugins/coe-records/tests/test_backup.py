@@ -13,7 +13,7 @@ from coe_records.backup import back_up, restore
 from coe_records.folder import DataFolder
 from coe_records.writer import Draft, Writer
 
-from coe_core.error import Conflict
+from coe_core.error import Conflict, StartRefused
 from coe_core.record import Interaction
 from coe_core.state import SqliteStateStore
 
@@ -98,6 +98,28 @@ def test_overwrites_nothing(kept: DataFolder, tmp_path: Path) -> None:
         back_up(kept, tmp_path / "saved")
     with pytest.raises(Conflict, match="not empty"):
         restore(tmp_path / "saved", kept)
+
+
+def test_is_not_made_within_the_log(kept: DataFolder) -> None:
+    with pytest.raises(Conflict, match="within the log"):
+        back_up(kept, kept.events / "saved")
+    assert not (kept.events / "saved").exists()
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_that_cannot_be_written_is_not_laid_to_the_records(
+    kept: DataFolder, tmp_path: Path, command: str, coe_records: Run
+) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    if command == "backup":
+        result = coe_records(kept, "backup", str(in_the_way / "saved"))
+    else:
+        back_up(kept, tmp_path / "saved")
+        result = coe_records(DataFolder(in_the_way), "restore", str(tmp_path / "saved"))
+    assert isinstance(result.exception, StartRefused)
+    assert "is not whole" in str(result.exception)
+    assert "rebuild" not in str(result.exception)
 
 
 def test_of_what_is_no_backup_is_refused(tmp_path: Path) -> None:

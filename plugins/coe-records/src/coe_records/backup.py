@@ -41,10 +41,13 @@ class Copied:
 
 
 def back_up(folder: DataFolder, target: Path, show: Show = unshown) -> Copied:
-    """Copy a data folder's records and state. Raises `Conflict` unless the target is empty.
+    """Copy a data folder's records and state. Raises `Conflict` unless the target is empty, and
+    not within the log, of which the next backup would copy it.
 
     Tables on a server are not copied: those of the copy are made of the log, in a file.
     """
+    if target.resolve().is_relative_to(folder.events.resolve()):
+        raise Conflict(f"{target} is within the log that is to be copied; name another folder")
     _make_empty(target)
     with locked(folder.copying):
         return _back_up(folder, target, show)

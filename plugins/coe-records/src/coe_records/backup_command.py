@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from coe_core.cli import Frame, echo_json, pass_frame
+from coe_core.error import StartRefused
 from coe_records.progress import progress
 from coe_records.settings import data_folder
 
@@ -32,8 +35,9 @@ def backup(context: click.Context, frame: Frame, *, to: Path, as_json: bool) -> 
     from coe_records.backup import back_up
     from coe_records.command import usable
 
-    with usable(frame) as folder:
-        _tell(context, back_up(folder, to, progress), as_json=as_json)
+    with usable(frame) as folder, _writable(to):
+        copied = back_up(folder, to, progress)
+    _tell(context, copied, as_json=as_json)
 
 
 @click.command
@@ -48,7 +52,19 @@ def restore(context: click.Context, frame: Frame, *, from_: Path, as_json: bool)
     """
     from coe_records import backup as work
 
-    _tell(context, work.restore(from_, data_folder(frame), progress), as_json=as_json)
+    folder = data_folder(frame)
+    with _writable(folder.path):
+        copied = work.restore(from_, folder, progress)
+    _tell(context, copied, as_json=as_json)
+
+
+@contextmanager
+def _writable(to: Path) -> Iterator[None]:
+    """Say of a copy that failed that it is the copy that did, and not the records."""
+    try:
+        yield
+    except OSError as error:
+        raise StartRefused(f"the copy in {to} is not whole: {error}") from error
 
 
 def _tell(context: click.Context, copied: Copied, *, as_json: bool) -> None:
