@@ -1,6 +1,8 @@
 """The index finds by words at once and by meaning later, and bears what may befall it."""
 
+import asyncio
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from coe_retrieval.vault import table_name
 
 from coe_core.application import Application
 from coe_core.identity import SessionId
-from coe_core.knowledge import SearchQuery
+from coe_core.knowledge import PassageChanges, SearchQuery
 from coe_core.message import assistant, user
 from coe_core.parameter import Parameters
 from coe_core.service import Journal
@@ -19,7 +21,7 @@ from coe_core.testing import ScriptedProvider, make_turn
 from coe_core.testing.knowledge import MemoryKnowledgeStore
 from coe_core.turn import GLOBAL, Passage
 
-from .conftest import HANDBOOK, MakeIndex, TopicProvider, add, job_of
+from .conftest import HANDBOOK, MakeIndex, TopicProvider, add, index_of, job_of
 
 MINE = "group:default"
 
@@ -63,6 +65,41 @@ async def test_a_content_is_embedded_once(
     await job_of(again, scripted).run()
     assert [t for t in provider.embedded if t in HANDBOOK] == list(HANDBOOK)
     assert (await texts(again, scripted, "며칠이나 쉬는 게 되나"))[0] == HANDBOOK[0]
+
+
+class HeldStore(MemoryKnowledgeStore):
+    """A store that, asked what has changed, keeps its first answer to itself for a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.began, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def follow(self, cursor: str = "") -> AsyncIterator[PassageChanges]:
+        self.asked += 1
+        changes = [each async for each in super().follow(cursor)]
+        if self.asked == 1:
+            self.began.set()
+            await self.go_on.wait()
+        for each in changes:
+            yield each
+
+
+async def test_searches_at_once_share_a_look_that_began_after_they_did(
+    scripted: Application, tmp_path: Path
+) -> None:
+    store = HeldStore()
+    await add(store, MINE, HANDBOOK[:1])
+    index = index_of(store, scripted, tmp_path)
+    first = asyncio.create_task(texts(index, scripted, HANDBOOK[0]))
+    await store.began.wait()
+    await add(store, MINE, HANDBOOK[1:], source="more.md")
+    others = [asyncio.create_task(texts(index, scripted, HANDBOOK[1])) for _ in range(5)]
+    await asyncio.sleep(0)
+    store.go_on.set()
+    assert await first == [HANDBOOK[0]]
+    assert all(found[0] == HANDBOOK[1] for found in await asyncio.gather(*others))
+    assert store.asked == 2
 
 
 async def test_near_duplicates_are_shown_once(

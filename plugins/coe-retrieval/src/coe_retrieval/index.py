@@ -70,6 +70,9 @@ class PassageIndex:
     """When all that was on the shelves had a vector, the last time that somebody looked."""
     _looked_s: dict[ShelfName, float] = field(factory=dict, init=False)
     _lock: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+    _begun: int = field(default=0, init=False)
+    _followed: int = field(default=0, init=False)
+    """How often the store and the log were begun to be read, and which of these was done last."""
     _thread: ThreadPoolExecutor = field(init=False)
     _arranging: asyncio.Task[None] | None = field(default=None, init=False)
 
@@ -94,6 +97,8 @@ class PassageIndex:
         self.follows_log = self.follows_log or query.session_topk > 0
         await self.follow([*embedders(parent.application)])
         shelves, now, reranking = self.shelves, self.clock.now(), self.reranking
+        if not shelves.sought(query):
+            return []
         wide = reranking.widened(query) if reranking is not None else query
         questions = {"": Question(tuple(terms(query.text)))}
         found: Sequence[Passage] | None = None
@@ -129,7 +134,12 @@ class PassageIndex:
 
     async def follow(self, embedders: Sequence[str]) -> None:
         """Take in what has changed in the store and in the log, and the vectors that are there."""
+        asked = self._begun
         async with self._lock:
+            if self._followed > asked and embedders == self.embedders:
+                return  # Begun after this was asked for, it has seen all that this would.
+            self._begun += 1
+            begun = self._begun
             if not any(shelf.pending for shelf in self.shelves.by_name.values()):
                 self._whole_s = self.clock.monotonic_s()
             if embedders != self.embedders:
@@ -142,6 +152,7 @@ class PassageIndex:
                 await self._read(fresh)
                 self.shelves = fresh
             await self._load(self.shelves)
+            self._followed = begun
         if self._arranging is None or self._arranging.done():
             stale = [shelf for shelf in self.shelves.by_name.values() if shelf.stale]
             self._arranging = asyncio.create_task(self._arrange(stale)) if stale else None
