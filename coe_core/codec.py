@@ -66,13 +66,17 @@ def _integer(value: Any, _: Any) -> int:
     return value
 
 
-def _literal(value: Any, kind: Any) -> Any:
+def _literal_hook(kind: Any) -> Hook:
     choices = get_args(kind)
-    if type(value) is str and value in choices:
-        return value
-    wanted = ", ".join(map(repr, choices))
-    msg = f"expected one of {wanted}, got {value!r:.80}"
-    raise ValueError(msg)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is str and value in choices:
+            return value
+        wanted = ", ".join(map(repr, choices))
+        msg = f"expected one of {wanted}, got {value!r:.80}"
+        raise ValueError(msg)
+
+    return structure
 
 
 def _decimal(value: Any, _: Any) -> Decimal:
@@ -294,7 +298,7 @@ def make_converter() -> Converter:
     made.register_structure_hook_factory(_is_union, lambda kind: _union_factory(kind, made))
     made.register_structure_hook_factory(_is_tuple, lambda kind: _tuple_factory(kind, made))
     made.register_structure_hook_factory(_is_mapping, lambda kind: _mapping_factory(kind, made))
-    made.register_structure_hook_func(_is_literal, _literal)
+    made.register_structure_hook_factory(_is_literal, _literal_hook)
     for kind, also in ((str, ()), (bool, ()), (float, (int,))):
         made.register_structure_hook(kind, _strict(kind, *also))
     made.register_structure_hook(int, _integer)
