@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
 
 import msgspec
 from attrs import astuple, define, field
 
 from coe_kpi.fact import RESULTS, Call, CallsFact, Fact, Objection, Scope, TurnFact
-from coe_kpi.sums import Increments
+from coe_kpi.sums import Increments, Seen
 from coe_kpi.view import CALL_VIEWS, TURN_VIEWS, View
 
 SUCCESS, WRONG_ROUTE = RESULTS.index("success"), RESULTS.index("wrong_route")
@@ -31,9 +30,6 @@ INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO 
     unpriced_tokens = unpriced_tokens + excluded.unpriced_tokens,
     cost_pico = cost_pico + excluded.cost_pico
 """
-
-Seen: TypeAlias = "tuple[tuple[int, int, int], ...]"
-"""Numbers of views, each with its least span and the number of what it sees of a scope."""
 
 MOST_SCOPES = 10_000
 """So many are remembered at a time: junk shall not fill the memory."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias, TypeVar
 
 from attrs import define, field, frozen
 
 from coe_kpi.span import SPANS
+
+K = TypeVar("K")
+Seen: TypeAlias = "tuple[tuple[int, int, int], ...]"
+"""Numbers of views, each with its least span and the number of what it sees of a scope."""
 
 
 @frozen
@@ -59,28 +64,29 @@ class CallSums:
 class Increments:
     """Increments of the roll-ups, by key, so that a batch touches each row once."""
 
-    _rows: dict[tuple[int, ...], list[int]] = field(factory=dict)
+    _sums: dict[tuple[int, Seen, int], list[int]] = field(factory=dict)
+    """By what is alike of many turns: their minute, how they are seen, and their kind."""
 
-    def add(
-        self, minute: int, seen: Iterable[tuple[int, int, int]], kind: int, figures: Sequence[int]
-    ) -> None:
-        """Add figures of a kind to the minute, hour and day, as each view (its number, its least
-        span, and the number of the scope) sees them.
-        """
-        rows = self._rows
-        for span in SPANS:
-            bucket = minute // span * span
-            for view, least_span, scope in seen:
-                if span < least_span:
-                    continue
-                key = (view, span, bucket, scope, kind)
-                kept = rows.get(key)
-                if kept is None:
-                    rows[key] = [*figures]
-                else:
-                    for place, figure in enumerate(figures):
-                        kept[place] += figure
+    def add(self, minute: int, seen: Seen, kind: int, figures: Sequence[int]) -> None:
+        """Add figures of a kind to a minute, and to its hour and day, as each view sees them."""
+        _add(self._sums, (minute, seen, kind), figures)
 
     def rows(self) -> Iterator[tuple[int, ...]]:
         """Yield rows for the table, in its order."""
-        return ((*key, *self._rows[key]) for key in sorted(self._rows))
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for (minute, seen, kind), figures in self._sums.items():
+            for span in SPANS:
+                bucket = minute // span * span
+                for view, least_span, scope in seen:
+                    if span >= least_span:
+                        _add(rows, (view, span, bucket, scope, kind), figures)
+        return ((*key, *rows[key]) for key in sorted(rows))
+
+
+def _add(sums: dict[K, list[int]], key: K, figures: Sequence[int]) -> None:
+    kept = sums.get(key)
+    if kept is None:
+        sums[key] = [*figures]
+    else:
+        for place, figure in enumerate(figures):
+            kept[place] += figure
