@@ -5,7 +5,7 @@ refuses, where the plugin that does cannot.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
 from attrs import define, field, frozen
@@ -104,8 +104,11 @@ class EphemeralRecords:
             if _within(said.at, since, until) and group in (None, said.group):
                 yield said
 
-    async def follow(self, cursor: str = "") -> AsyncIterator[Stretch]:
+    async def follow(
+        self, cursor: str = "", *, without: Collection[str] = ()
+    ) -> AsyncIterator[Stretch]:
         """Read what was written behind a cursor, as far as it is not forgotten."""
+        del without  # They are in memory as they are.
         behind = self._count - int(cursor or 0)
         if behind < 0:
             raise Conflict(f"the cursor {cursor!r} is of another log; begin again without one")

@@ -8,7 +8,7 @@ and `SessionStore` in memory, which forget at the end of the process; `coe docto
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -125,9 +125,12 @@ class RecordReader(Protocol):
         """
         ...
 
-    def follow(self, cursor: str = "") -> AsyncIterator[Stretch]:
+    def follow(self, cursor: str = "", *, without: Collection[str] = ()) -> AsyncIterator[Stretch]:
         """Read what was written behind a cursor, of every group and kind, and then end: for what is
         made of the log and must miss nothing. "" is the log's beginning.
+
+        `without` names fields of interactions that the caller does not look at: those that have a
+        default may be left at it, for to read them all is most of what following costs.
 
         The records of one process come in the order in which it wrote them. A record may come
         again: what a repair restored does. Raises `Conflict` when the cursor is of another log, a

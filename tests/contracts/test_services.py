@@ -169,16 +169,21 @@ def test_record_reader() -> None:
         async for said in EphemeralRecords.feedback(self, group, since=since):
             yield said
 
-    async def turns_alone(self: Any, cursor: str = "") -> Any:
+    async def turns_alone(self: Any, cursor: str = "", **_: Any) -> Any:
         async for stretch in EphemeralRecords.follow(self, cursor):
             turns = [each for each in stretch.records if isinstance(each, Interaction)]
             yield evolve(stretch, records=tuple(turns))
 
-    async def from_the_beginning(self: Any, cursor: str = "") -> Any:
+    async def from_the_beginning(self: Any, cursor: str = "", **_: Any) -> Any:
         async for stretch in EphemeralRecords.follow(self):
             yield stretch
 
-    async def nothing_new(self: Any, cursor: str = "") -> Any:
+    async def too_little(self: Any, cursor: str = "", *, without: Any = ()) -> Any:
+        async for stretch in EphemeralRecords.follow(self, cursor):
+            turns = [each for each in stretch.records if isinstance(each, Interaction)]
+            yield evolve(stretch, records=tuple(evolve(each, attempts=()) for each in turns))
+
+    async def nothing_new(self: Any, cursor: str = "", **_: Any) -> Any:
         async for stretch in EphemeralRecords.follow(self, cursor):
             if not cursor:
                 yield stretch
@@ -187,6 +192,7 @@ def test_record_reader() -> None:
         bug("test_can_be_followed", "wrote", pair(follow=turns_alone))
         bug("test_can_be_followed", "there was still", pair(follow=from_the_beginning))
         bug("test_can_be_followed", "behind the cursor", pair(follow=nothing_new))
+        bug("test_can_be_followed_in_part", "was read", pair(follow=too_little))
         bug("test_lists_feedback", "oldest first", pair(feedback=latest_first))
         bug("test_lists_feedback", "listed was []", pair(feedback=yields()))
         bug("test_lists_feedback", "belongs {}", pair(feedback=anybody_s_feedback))
@@ -380,20 +386,20 @@ def test_knowledge_store() -> None:
         del self._items[item_id]
         return True
 
-    async def whatever_state(self: Any, cursor: str = "") -> Any:
+    async def whatever_state(self: Any, cursor: str = "", **_: Any) -> Any:
         found = tuple(p for of_item in self._passages.values() for p in of_item.values())
         if not cursor:
             yield PassageChanges(put=found, cursor=f"{self._id}:{len(self._log)}")
 
-    async def from_the_beginning(self: Any, cursor: str = "") -> Any:
+    async def from_the_beginning(self: Any, cursor: str = "", **_: Any) -> Any:
         async for changes in store.follow(self):
             yield changes
 
-    async def forgets_removals(self: Any, cursor: str = "") -> Any:
+    async def forgets_removals(self: Any, cursor: str = "", **_: Any) -> Any:
         async for changes in store.follow(self, cursor):
             yield evolve(changes, removed=())
 
-    async def any_cursor(self: Any, cursor: str = "") -> Any:
+    async def any_cursor(self: Any, cursor: str = "", **_: Any) -> Any:
         known = f"{self._id}:{cursor.partition(':')[2]}" if cursor else ""
         async for changes in store.follow(self, known):
             yield changes

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime, timedelta
 from itertools import count, permutations
 from pathlib import Path
@@ -175,7 +175,9 @@ class RestoredLog:
 
     records: tuple[Record, ...]
 
-    async def follow(self, cursor: str = "") -> AsyncIterator[Stretch]:
+    async def follow(
+        self, cursor: str = "", *, without: Collection[str] = ()
+    ) -> AsyncIterator[Stretch]:
         if cursor:
             raise Conflict("the cursor is of another log")
         yield Stretch(records=self.records, cursor="1")

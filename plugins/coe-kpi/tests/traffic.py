@@ -1,6 +1,6 @@
 """Random traffic, replayed by its seed: retries, fallbacks, tools, departures, feedback, jobs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -154,7 +154,9 @@ class Paged(EphemeralRecords):
         self.size = size
         self.log: list[Record] = []
 
-    async def follow(self, cursor: str = "") -> AsyncIterator[Stretch]:
+    async def follow(
+        self, cursor: str = "", *, without: Collection[str] = ()
+    ) -> AsyncIterator[Stretch]:
         """Read on."""
         start = int(cursor or 0)
         while some := tuple(self.log[start : start + self.size]):

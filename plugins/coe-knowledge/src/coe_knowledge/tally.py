@@ -27,6 +27,11 @@ from coe_knowledge.quality import quality
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+UNTOLD = (
+    *("options", "headers", "route", "params", "prompts"),
+    *("attempts", "exchange", "tool_runs", "answer", "exposures", "verdicts"),
+)
+"""Fields of a turn's record that say nothing of cards."""
 AT_ONCE = 500
 """How many ids a statement names."""
 
@@ -59,7 +64,7 @@ class CardTally:
         cursor = await self.database.read(None, _cursor)
         changed = 0
         try:
-            async for stretch in self.reader.follow(cursor):
+            async for stretch in self.reader.follow(cursor, without=UNTOLD):
                 fold = partial(_fold, facts=facts(stretch.records), cursor=stretch.cursor)
                 changed += await self.database.write(fold)
         except Conflict:  # Another log than before: a backup was restored.

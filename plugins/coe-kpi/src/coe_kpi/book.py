@@ -16,7 +16,7 @@ from coe_core.contract import Sample
 from coe_core.error import Conflict
 from coe_core.record import Record
 from coe_core.service import Clock, RecordReader
-from coe_kpi.fact import facts
+from coe_kpi.fact import NOT_COUNTED, facts
 from coe_kpi.gauge import Gauges
 from coe_kpi.store import RollupStore
 
@@ -86,7 +86,7 @@ class Book:
         async with self._folding:
             cursor = await _on(self._threads[0], lambda: self._writing.cursor)
             try:
-                async for stretch in self._reader.follow(cursor):
+                async for stretch in self._reader.follow(cursor, without=NOT_COUNTED):
                     await self._add(stretch.records, cursor, stretch.cursor)
                     cursor = stretch.cursor
             except Conflict:

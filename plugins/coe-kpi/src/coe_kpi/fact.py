@@ -26,6 +26,12 @@ PICO = Decimal("1e-12")
 
 NO_ROUTE = "none"
 
+NOT_COUNTED = (
+    *("options", "headers", "params", "passages", "passages_used", "prompts"),
+    *("exchange", "answer", "exposures", "verdicts"),
+)
+"""Fields of a turn's record that nothing is counted of."""
+
 
 @frozen
 class Scope:

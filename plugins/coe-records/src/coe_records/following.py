@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 
-from attrs import frozen
+from attrs import NOTHING, fields, frozen
 from sqlalchemy import Connection, select
 
 from coe_core.codec import decode, encode, structure
 from coe_core.error import Conflict
-from coe_core.record import Record
+from coe_core.record import Interaction, Record
 from coe_core.service import Stretch
 from coe_records.envelope import Line
 from coe_records.log import Entry, Log, entry_of
@@ -20,6 +20,7 @@ from coe_records.writer import KINDS, Repair
 STRETCH_LINES = 500
 
 _CLASSES = {kind: cls for cls, kind in KINDS.items() if cls is not Repair}
+_DEFAULTED = {each.name for each in fields(Interaction) if each.default is not NOTHING}
 
 
 @frozen
@@ -29,6 +30,8 @@ class Follower:
     """
 
     _log: Log
+    _without: Collection[str]
+    """Fields of interactions that are left at their defaults."""
 
     def next(self, connection: Connection, cursor: str) -> Stretch | None:
         """Return the records behind a cursor, some hundred of them, None when there are none."""
@@ -45,7 +48,7 @@ class Follower:
         if not entries:
             return None
         whole = [entry.line for entry in entries if entry.line is not None]
-        records = tuple(record for line in whole for record in records_of(line))
+        records = tuple(record for line in whole for record in records_of(line, self._without))
         return Stretch(records=records, cursor=encode(read).decode())
 
     def _entries(self, connection: Connection, path: str, start: int, end: int) -> Iterator[Entry]:
@@ -67,13 +70,16 @@ def kept_entries(connection: Connection, path: str, start: int, end: int) -> Ite
         yield entry_of(path, offset, line)
 
 
-def records_of(line: Line) -> Iterator[Record]:
+def records_of(line: Line, without: Collection[str] = ()) -> Iterator[Record]:
     """Yield what a line tells: its record, or those that it restores; none of an unknown kind."""
     told = {line.kind: decode(line.body)}
     if line.kind == "repair":
         told = told["repair"].get("restored", {})
     for kind, body in told.items():
         if kind in _CLASSES and body is not None:  # A body may have been erased.
+            if kind == "interaction":
+                for name in _DEFAULTED.intersection(without):
+                    body.pop(name, None)
             yield structure(body, _CLASSES[kind])
 
 

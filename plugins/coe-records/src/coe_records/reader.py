@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -92,11 +92,13 @@ class Reader:
         extent = Extent(group=group, since=since, until=until)
         return self._listed(Feedback, extent, feedback.c.at)
 
-    async def follow(self, cursor: str = "") -> AsyncIterator[Stretch]:
+    async def follow(
+        self, cursor: str = "", *, without: Collection[str] = ()
+    ) -> AsyncIterator[Stretch]:
         """Read the log on from a cursor, some hundred records at a time."""
         from coe_records.following import Follower
 
-        follower = Follower(self._log)
+        follower = Follower(self._log, without)
         while True:
             ask = partial(follower.next, cursor=cursor)
             stretch = await self._run(None, ask)

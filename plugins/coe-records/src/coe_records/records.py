@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,9 +114,9 @@ class Records:
         """Iterate over feedback."""
         return self._reader.feedback(group, since=since, until=until)
 
-    def follow(self, cursor: str = "") -> AsyncIterator[Stretch]:
+    def follow(self, cursor: str = "", *, without: Collection[str] = ()) -> AsyncIterator[Stretch]:
         """Read the log on from a cursor."""
-        return self._reader.follow(cursor)
+        return self._reader.follow(cursor, without=without)
 
     async def head(self, group: str, session_id: SessionId) -> TurnId | None:
         """Return the newest turn of a session."""
