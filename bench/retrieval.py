@@ -35,6 +35,7 @@ from coe_retrieval.embedding import UNRELATED
 from coe_retrieval.fusion import APART, JOINT, fuse, nearness
 from coe_retrieval.lexical import ALONE, NOBODY, Kernel, LexicalIndex
 from coe_retrieval.shelf import CONVERSATION
+from coe_retrieval.speaker import Speakers
 from coe_retrieval.term import terms
 
 from coe_core.request import EmbeddingRequest
@@ -124,7 +125,13 @@ def variants(
     if set(collection.behind) != {NOBODY}:
         near = collection.lexical(terms, CONVERSATION)
         yield "lexical + neighbours", near
-        yield "sum + neighbours", fused(near, APART)
+        yield "sum + neighbours", (summed := fused(near, APART))
+        speakers = Speakers()
+        for number, passage in enumerate(collection.passages):
+            speakers.add(passage.title, number)
+        pairs = zip(summed, collection.questions, strict=True)
+        favoured = [speakers.favour(row, terms(asked.text)) for row, asked in pairs]
+        yield "sum + near + speaker", np.stack(favoured)
         yield "joint + neighbours", fused(near, JOINT)
         return
     yield "joint, reranked", reranked(collection, joint, second)

@@ -21,6 +21,7 @@ from coe_retrieval.fusion import APART, JOINT, Fused, fuse
 from coe_retrieval.lexical import ALONE, NOBODY, Kernel, LexicalIndex
 from coe_retrieval.matrix import Matrix
 from coe_retrieval.question import Question
+from coe_retrieval.speaker import Speakers
 from coe_retrieval.term import terms
 
 CONVERSATION: Kernel = (1.0, 0.8, 0.6)
@@ -50,6 +51,8 @@ class Shelf:
     _lexical: LexicalIndex = field(init=False)
     _matrix: Matrix | None = field(default=None, init=False)
     _duplicates: Duplicates = field(factory=Duplicates, init=False)
+    _speakers: Speakers = field(factory=Speakers, init=False)
+    """Of turns."""
     _pending: dict[int, str] = field(factory=dict, init=False)
     """Numbers without a vector, to the content that is to be embedded."""
 
@@ -91,7 +94,9 @@ class Shelf:
         self.passages.append(passage)
         self._numbers[passage.id] = number
         self._pending[number] = text
-        if not self.of_turns:
+        if self.of_turns:
+            self._speakers.add(passage.title, number)
+        else:
             self._duplicates.add(number, passage.text)
 
     def remove(self, passage_id: str) -> None:
@@ -177,7 +182,8 @@ class Shelf:
             named = list(islice(_descending(lexical), BY_WORDS))
             similarity = matrix.similarity(vector, len(lexical), named)
         overlap = APART if self.of_turns else JOINT  # A turn's words are its neighbours' as well.
-        return fuse(lexical, similarity, question.unrelated, overlap)
+        fused = fuse(lexical, similarity, question.unrelated, overlap)
+        return evolve(fused, scores=self._speakers.favour(fused.scores, question.terms))
 
     def _matrix_of(self, dimensions: int) -> Matrix:
         """Return the matrix; vectors of another length are of another embedder, and forgotten."""
