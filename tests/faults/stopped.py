@@ -95,7 +95,7 @@ class Neighbour(Life):
     """Writes beside a writer that is stopped."""
 
     def __init__(self, folder: DataFolder, chance: random.Random, said: list[str]) -> None:
-        super().__init__(folder.path, chance.getrandbits(32), said.append)
+        super().__init__(folder, chance.getrandbits(32), said.append)
         self._clock = SystemClock()  # type: ignore[assignment]
         self._said = said
 
