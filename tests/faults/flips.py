@@ -45,7 +45,7 @@ from .scenario import make_turn
 from .sweep import fresh
 from .tables import Kept, kept_by, put_back
 
-DAMAGED = (sqlite3.DatabaseError, psycopg.DatabaseError)
+DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError, psycopg.DatabaseError)
 
 Content = dict[str, Any]
 

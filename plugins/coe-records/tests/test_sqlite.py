@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from coe_records.database import raised
 from coe_records.sqlite import SqliteFile, connect
 
 ANOTHER_PROCESS = """
@@ -53,3 +54,13 @@ def test_kept_copy_has_the_damaged_bytes(tmp_path: Path) -> None:
     copy = tmp_path / "coe.db.now.damaged"
     assert b"what is wri\xfften" in copy.read_bytes()
     assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_message_that_quotes_damaged_bytes_is_the_database_s(tmp_path: Path) -> None:
+    path = tmp_path / "coe.db"
+    with closing(connect(path)) as connection:
+        connection.execute("CREATE TABLE kept (text PRIMARY KEY)")
+    index = b"sqlite_autoindex_kept"
+    path.write_bytes(path.read_bytes().replace(index, index[:-1] + b"\xff"))
+    with closing(connect(path, writable=False)) as connection, pytest.raises(raised()):
+        connection.execute("SELECT text FROM kept")

@@ -162,10 +162,11 @@ class Database(Protocol):
 def raised() -> tuple[type[Exception], ...]:
     """Return what a database and its file, or its server, may raise; for an `except`.
 
-    Postgres's errors are among it only if its driver was loaded, which nobody else raises them.
+    Postgres's errors are among it only if its driver was loaded: nobody else raises them.
+    `UnicodeDecodeError` is what sqlite3 raises where its message would quote damaged bytes.
     """
     psycopg = sys.modules.get("psycopg")
-    return (OSError, sqlite3.Error, *([psycopg.Error] if psycopg else []))
+    return (OSError, sqlite3.Error, UnicodeDecodeError, *([psycopg.Error] if psycopg else []))
 
 
 def database_of(file: Path, server: str | None, *, is_owned: bool = False) -> Database:
