@@ -64,3 +64,5 @@ def test_message_that_quotes_damaged_bytes_is_the_database_s(tmp_path: Path) -> 
     path.write_bytes(path.read_bytes().replace(index, index[:-1] + b"\xff"))
     with closing(connect(path, writable=False)) as connection, pytest.raises(raised()):
         connection.execute("SELECT text FROM kept")
+    assert SqliteFile(path).set_aside_unless_sound() is not None
+    assert not path.exists()

@@ -86,7 +86,7 @@ def connect(path: Path, *, writable: bool = True, synchronous: str = "NORMAL") -
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("PRAGMA user_version = 0")
             connection.execute("ROLLBACK")
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         connection.close()
         raise
     return connection
@@ -174,13 +174,13 @@ class SqliteFile:
     def set_aside_unless_sound(self) -> str | None:
         """Move a file whose pages or tables are damaged out of the way, with what belongs to it."""
         try:
-            with closing(self.connect()) as connection:
+            with closing(self.connect(tolerant=True)) as connection:
                 (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if found != "ok" or self._damaged_tables(connection):
                     raise sqlite3.DatabaseError(found)
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):  # See `raised`.
             stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
             for file in self._files("", "-wal", "-shm"):
                 file.rename(f"{file}.{stamp}.damaged")
