@@ -378,6 +378,35 @@ def test_daft_derives_what_the_local_runner_does(
     assert len(made) == 3 * 5
 
 
+SPREADS = """
+import asyncio
+from coe_core.runner import spread
+
+async def chunks():
+    for number in range(4):
+        yield number
+
+def work(number):
+    if number == 1:
+        raise LookupError("on purpose")
+    return {"is": number}
+
+async def tell():
+    async for chunk, result in spread(work, chunks(), 3, None):
+        print(chunk, repr(result))
+
+asyncio.run(tell())
+"""
+
+
+def test_what_fails_in_a_process_of_daft_fails_alone() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", SPREADS], capture_output=True, text=True, check=True
+    )
+    failed = "ChunkFailed('LookupError: on purpose')"
+    assert told.stdout.splitlines() == ["0 {'is': 0}", f"1 {failed}", "2 {'is': 2}", "3 {'is': 3}"]
+
+
 def test_unknown_job_is_refused_with_those_there_are(folder: DataFolder) -> None:
     process = coe(folder.path, "reprocess", "--what", "sumaries")
     _, errors = process.communicate()

@@ -80,14 +80,12 @@ def _say(report: Reprocessed) -> None:
 
 
 def _runner(name: str, ray: str | None) -> Runner:
-    from coe_records.runner import LocalRunner
+    from coe_records.runner import DaftRunner, LocalRunner
 
     if name == "local":
         if ray is not None:
             raise InvalidField("--ray is for --runner daft")
         return LocalRunner()
-    from coe_records.daft_runner import DaftRunner
-
     return DaftRunner(ray)
 
 
