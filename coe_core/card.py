@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from attrs import frozen
 
 from coe_core.record import Pointer
 
 CardKind: TypeAlias = Literal["fact", "procedure", "pitfall", "answer"]
+CARD_KINDS: tuple[CardKind, ...] = get_args(CardKind)
+"""What the passage of a card may be: no document's and no turn's is any of these."""
 
 
 @frozen(kw_only=True)

@@ -14,6 +14,7 @@ from coe_knowledge.quality import quality
 from coe_knowledge.tally import CardTally
 
 from coe_core import Application, Card, Database, Journal, KnowledgeStore
+from coe_core.card import CARD_KINDS, CardKind
 from coe_core.error import Conflict
 from coe_core.identity import TurnId, uuid7
 from coe_core.record import Feedback, Record
@@ -52,7 +53,7 @@ async def put(application: Application, id_: str, layer: str) -> None:
 
 
 async def answer(
-    application: Application, group: str, *shown: str, cites: int = 100, kind: str = "card"
+    application: Application, group: str, *shown: str, cites: int = 100, kind: str = "fact"
 ) -> TurnId:
     """Record a turn that was shown some passages and cites the first of them."""
     turn = TurnId(uuid7())
@@ -113,6 +114,17 @@ async def test_the_last_rating_of_an_answer_counts(application: Application) -> 
     await rate(application, first, "law", 0)
     await rate(application, first, "law", None)  # Says something, and rates nothing.
     assert await counted(application, "card-1") == (2, 2, 1, 0)
+
+
+@pytest.mark.parametrize("kind", CARD_KINDS)
+async def test_every_kind_of_card_is_counted(application: Application, kind: CardKind) -> None:
+    """By the passage that is shown of it, as the store makes it."""
+    store = application.need(KnowledgeStore)
+    await store.put_card(Card(id="c", layer=GLOBAL, kind=kind, text="So.", state="active"))
+    (passage,) = await store.passages([GLOBAL], ["c"])
+    turn = await answer(application, "law", "c", kind=passage.kind)
+    await rate(application, turn, "law", 1)
+    assert await counted(application, "c") == (1, 1, 1, 0)
 
 
 @pytest.mark.parametrize("apart", [True, False])

@@ -30,7 +30,7 @@ WORDS = (
     *("연차", "환불", "규정", "서버", "배포", "merger", "secret", "budget", "15", "30"),
     *("not", "server", "leave", "kim", "회의실", "회의록", "project", "falcon"),
 )
-KINDS = ("document", "card", "turn")
+KINDS = ("document", "fact", "turn")
 
 
 class World:

@@ -9,14 +9,14 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 from attrs import frozen
 
 from coe_core.access import DEFAULT_GROUP
 from coe_core.application import Application
-from coe_core.card import Card, CardKind
+from coe_core.card import CARD_KINDS, Card, CardKind
 from coe_core.cli import Frame, echo_json, table
 from coe_core.error import CoeError, InvalidField
 from coe_core.knowledge import Indexed, Item, SearchQuery
@@ -80,7 +80,7 @@ def knowledge_command(settings: Settings) -> click.Group:
 @click.command
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @layer_options
-@click.option("--card", type=click.Choice(get_args(CardKind)), help="Add a card instead of files.")
+@click.option("--card", type=click.Choice(CARD_KINDS), help="Add a card instead of files.")
 @click.option("--text", help="The card's text.")
 @click.option("--evidence", multiple=True, metavar="TURN", help="A turn that the card is made of.")
 @click.option("--title", help="What it is called; without it, a document is as it calls itself.")

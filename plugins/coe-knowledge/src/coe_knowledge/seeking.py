@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from coe_core.application import Application
-from coe_core.card import Card
+from coe_core.card import CARD_KINDS, Card
 from coe_core.error import InvalidField, MissingService
 from coe_core.job import working
 from coe_core.knowledge import SearchQuery
@@ -48,7 +48,7 @@ async def search(application: Application, query: SearchQuery, group: str) -> Fo
     index, store = index_of(application), application.need(KnowledgeStore)
     async with working(application, "knowledge", group) as work:
         passages = await index.search(query, parent=work)
-    ids = [passage.item for passage in passages if passage.kind not in ("document", "turn")]
+    ids = [passage.item for passage in passages if passage.kind in CARD_KINDS]
     items = [await store.item(query.layers, id_) for id_ in ids]
     cards = tuple(item for item in items if isinstance(item, Card))
     return Found(passages=tuple(passages), cards=cards)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from coe_core.card import Card
+from coe_core.card import CARD_KINDS, Card
 from coe_core.codec import decode, encode, rfc3339, structure, unstructure
 from coe_core.error import Conflict
 from coe_core.message import Json
@@ -79,7 +79,7 @@ def facts(records: Iterable[Record]) -> Facts:
     for record in records:
         match record:
             case Interaction(id=id_, group=group, passages=shown, passages_used=used):
-                cards = frozenset(p.id for p in shown if p.kind == "card" and p.id in used)
+                cards = frozenset(p.id for p in shown if p.kind in CARD_KINDS and p.id in used)
                 if cards:
                     uses[id_] = group, cards
             case Feedback(turn_id=id_, group=group, actor=actor, rating=int()):
