@@ -171,7 +171,7 @@ async def test_a_late_event_loop_lets_fewer_in_until_it_is_on_time_again() -> No
     await asyncio.gather(*turns)
 
 
-async def test_a_server_that_is_full_answers_429_and_reads_no_body(serve: object) -> None:
+async def test_a_server_that_is_full_answers_429_and_keeps_the_connection(serve: object) -> None:
     entered, end = asyncio.Event(), asyncio.Event()
 
     async def hold(_: HttpRequest) -> HttpResponse:
@@ -198,6 +198,8 @@ async def test_a_server_that_is_full_answers_429_and_reads_no_body(serve: object
         assert refused.status_code == 429
         assert refused.json()["error"]["code"] == "server_overloaded"
         assert refused.headers["retry-after"] == "5"
+        assert "connection" not in refused.headers
         assert (await client.get("/other")).status_code == 200
+        assert len(server.server.server_state.connections) == 2  # Of `first`, and of the rest.
         end.set()
         assert (await first).status_code == 200

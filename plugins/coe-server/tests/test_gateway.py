@@ -332,6 +332,55 @@ class TestRefusal:
             writer.close()
 
 
+class TestRefusal:
+    """Of a request whose body nobody has read."""
+
+    @pytest.mark.parametrize("size", [1, 64 * 1024])
+    async def test_of_a_small_body_keeps_the_connection(self, serve: Any, size: int) -> None:
+        async with serve(*ECHO) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            refused, _, body = post("/nothing", "x" * size).partition(b"\r\n\r\n")
+            writer.write(refused + b"\r\n\r\n" + body[:-1])
+            await _until(lambda: server.gateway._running)
+            writer.write(body[-1:])  # The end of it comes later.
+            writer.write(post("/echo", "1", "connection: close"))
+            answers = await reader.read()
+            writer.close()
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"404", b"200"]
+        assert answers.count(b"connection: close") == 1
+
+    @pytest.mark.parametrize(
+        ("lines", "body"),
+        [
+            (f"content-length: {64 * 1024 + 1}", "x" * (64 * 1024 + 1)),
+            ("transfer-encoding: chunked", "1\r\nx\r\n0\r\n\r\n"),
+            ("content-length: 1\r\nexpect: 100-continue", ""),
+            ("content-length: 2", "x"),
+        ],
+        ids=["large", "of unknown length", "not sent before it is wanted", "never whole"],
+    )
+    async def test_of_another_body_ends_the_connection(
+        self, serve: Any, lines: str, body: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("coe_server.exchange.SETTLE_S", 0.05)
+        monkeypatch.setattr("coe_server.exchange.LINGER_S", 0.05)
+        async with serve(*ECHO) as server:
+            head, told = await server.raw(
+                f"POST /nothing HTTP/1.1\r\nhost: localhost\r\n{lines}\r\n\r\n{body}".encode()
+            )
+        assert head.startswith(b"HTTP/1.1 404 ")
+        assert b"connection: close" in head
+        assert json.loads(told)["error"]["code"] == "not_found"
+
+    async def test_whose_client_leaves_meanwhile_leaves_nothing_behind(self, serve: Any) -> None:
+        async with serve(*ECHO) as server:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"POST /nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n")
+            await _until(lambda: server.gateway._running)
+            writer.transport.abort()
+            await _until(lambda: server.gateway.idle)
+
+
 class TestFailure:
     async def test_a_known_error_keeps_its_status_and_says_when_to_come_again(
         self, serve: Any

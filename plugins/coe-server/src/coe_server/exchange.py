@@ -27,8 +27,14 @@ from coe_server.wire import COMMENT, SSE, error_body, error_response, event
 if TYPE_CHECKING:
     from coe_server.gateway import Gateway, Receive, Scope, Send
 
+SMALL_BYTES = 64 * 1024
+SETTLE_S = 0.5
+"""A body so small is read before a refusal, for so long, and the connection kept: to come back on
+another costs both sides more, and most when there is too much to do.
+"""
 LINGER_S = 2.0
-"""How long a refused body is still read: closing at once would take the answer away with it."""
+"""How long another refused body is still read: closing at once would take the answer away with it.
+"""
 UNSEEN_S = 0.05
 """So long nobody looks whether the client is still there: most answers are over by then."""
 SERVER_FAULT = 500
@@ -57,6 +63,8 @@ class Exchange:
     _abort: CoeError | None = field(default=None, init=False)
     _unread: bool = field(default=False, init=False)
     """Whether a body is still coming in."""
+    _is_small: bool = field(default=False, init=False)
+    """Whether it is known to be small, and comes without being asked for."""
     _headers: Mapping[str, str] = field(factory=dict, init=False)
     """The handler's headers: an error that comes after it has answered carries them too."""
     _is_stream: bool = field(default=False, init=False)
@@ -98,6 +106,7 @@ class Exchange:
         path = self.scope["raw_path"].decode("latin-1")
         headers = _decoded(self.scope["headers"])
         self._unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        self._is_small = _is_small(headers)
         self.gateway.check_open(path)
         async with self.gateway.lease() as application:
             match = self.gateway.routes(application).match(self.scope["method"], path)
@@ -209,10 +218,12 @@ class Exchange:
         self._wrote_at_s = asyncio.get_running_loop().time()
 
     async def _whole(self, status: int, content_type: str, body: bytes) -> None:
+        if self._unread and self._is_small:
+            await self._pass_over(SETTLE_S)
         await self._start(status, content_type, size_bytes=len(body))
         if self._unread:
             await self.send({"type": "http.response.body", "body": body, "more_body": True})
-            await self._linger()
+            await self._pass_over(LINGER_S)
             body = b""
         self._ended = True
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
@@ -236,12 +247,15 @@ class Exchange:
         self._started = True
         await self.send({"type": "http.response.start", "status": status, "headers": head})
 
-    async def _linger(self) -> None:
+    async def _pass_over(self, patience_s: float) -> None:
+        """Read what is left of the body, keeping nothing of it, for a while."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                while self._unread:
-                    message = await self.receive()
-                    self._unread = message.get("more_body", False)
+            await within(patience_s, "the body", self._drain())
+
+    async def _drain(self) -> None:
+        while self._unread:
+            message = await self.receive()
+            self._unread = message.get("more_body", False)
 
     async def _refuse(self, error: CoeError) -> None:
         """Tell the client, in the way that is still open.
@@ -321,6 +335,12 @@ def _decoded(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
             raise InvalidRequest("the request has two Host headers; send one")
         headers[name] = value.decode("latin-1")
     return headers
+
+
+def _is_small(headers: Mapping[str, str]) -> bool:
+    if "transfer-encoding" in headers or "expect" in headers:
+        return False
+    return int(headers.get("content-length", "0")) <= SMALL_BYTES
 
 
 def _bearer(headers: Mapping[str, str]) -> str | None:
