@@ -47,6 +47,7 @@ from coe_core.settings import (
     PluginTable,
     PriceTable,
     RoutingTable,
+    Secret,
     Settings,
 )
 
@@ -174,6 +175,11 @@ def settings() -> Iterator[str]:
         yield f"## `[plugins.{name}]`"
         yield "The plugin's own keys, beside those of every plugin."
         yield _keys(cls)
+        for nested in _nested([cls]):
+            if nested is not Secret:
+                yield f"### {nested.__name__}"
+                yield doc(nested)
+                yield _keys(nested)
 
 
 def errors() -> Iterator[str]:
