@@ -116,6 +116,10 @@ class EphemeralRecords:
             newest = tuple(self._written)[-behind:]
             yield Stretch(records=newest, cursor=str(self._count))
 
+    async def end(self) -> str:
+        """Return the cursor behind all that was written until now."""
+        return str(self._count)
+
     async def head(self, group: str, session_id: SessionId) -> TurnId | None:
         """Return the newest turn of a session."""
         return self._heads.get((group, session_id))

@@ -138,6 +138,10 @@ class RecordReader(Protocol):
         """
         ...
 
+    async def end(self) -> str:
+        """Return the cursor behind all that was written until now, to follow what is new alone."""
+        ...
+
 
 @frozen(kw_only=True)
 class History:

@@ -192,6 +192,7 @@ def test_record_reader() -> None:
         bug("test_can_be_followed", "wrote", pair(follow=turns_alone))
         bug("test_can_be_followed", "there was still", pair(follow=from_the_beginning))
         bug("test_can_be_followed", "behind the cursor", pair(follow=nothing_new))
+        bug("test_can_be_followed_from_its_end", "behind the end", pair(end=gives("")))
         bug("test_can_be_followed_in_part", "was read", pair(follow=too_little))
         bug("test_lists_feedback", "oldest first", pair(feedback=latest_first))
         bug("test_lists_feedback", "listed was []", pair(feedback=yields()))

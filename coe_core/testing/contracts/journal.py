@@ -244,6 +244,18 @@ class RecordReaderContract(ServiceContract[tuple[Journal, RecordReader]]):
         second, _ = await _written(journal, reader, later, cursor)
         assert second == new, f"behind the cursor were written {new!r}, read {second!r}"
 
+    @law(some=st.lists(records(), min_size=1, max_size=4), later=st.lists(records(), max_size=2))
+    async def test_can_be_followed_from_its_end(
+        self, pair: tuple[Journal, RecordReader], some: list[Record], later: list[Record]
+    ) -> None:
+        """Who follows from the end of the log reads what is new, and nothing that was there."""
+        journal, reader = pair
+        for record in some:
+            await journal.append(record)
+        new = _once([*some, *later])[len(_once(some)) :]
+        found, _ = await _written(journal, reader, later, await reader.end())
+        assert found == new, f"behind the end were written {new!r}, read {found!r}"
+
     @law(some=st.lists(records(), min_size=1, max_size=4))
     async def test_can_be_followed_in_part(
         self, pair: tuple[Journal, RecordReader], some: list[Record]

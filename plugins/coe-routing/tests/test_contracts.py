@@ -13,8 +13,9 @@ from coe_routing.explanation import ROUTE
 from coe_routing.explicit import ExplicitRouter
 from coe_routing.health import HealthRouter, Pulses
 from coe_routing.learnt import Learnt
+from coe_routing.outcomes import Outcomes
 from coe_routing.plugin import RoutingPlugin
-from coe_routing.quality import OutcomeSink, QualityRouter
+from coe_routing.quality import QualityRouter
 from coe_routing.rule import RuleTable
 from coe_routing.rules import RulesRouter
 from coe_routing.semantic import SemanticRouter
@@ -77,7 +78,8 @@ class TestQuality(RouterContract):
     def make(self) -> QualityRouter:
         tally = Tally(10)
         tally.add("default", "", "scripted", good=False)
-        return QualityRouter(QualityTable(models=("scripted",)), tally)
+        outcomes = Outcomes(tally, EphemeralRecords(), ManualClock(), timedelta(days=1))
+        return QualityRouter(QualityTable(models=("scripted",)), outcomes)
 
 
 class TestHealth(RouterContract):
@@ -102,11 +104,6 @@ class TestPulses(EventSinkContract):
 class TestLearnt(EventSinkContract):
     def make(self) -> Learnt:
         return Learnt(EphemeralRecords(), ManualClock(), destinations(ROUTES))
-
-
-class TestOutcomes(EventSinkContract):
-    def make(self) -> OutcomeSink:
-        return OutcomeSink(Tally(10), EphemeralRecords(), ManualClock(), timedelta(days=1))
 
 
 class TestExplain(HttpRouteContract):

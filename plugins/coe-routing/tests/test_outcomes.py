@@ -3,12 +3,14 @@
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from attrs import evolve
 from coe_routing.destination import Destination
 from coe_routing.health import HealthRouter, Pulses
-from coe_routing.quality import OutcomeSink, QualityRouter
+from coe_routing.outcomes import EVERY_S, Outcomes
+from coe_routing.quality import QualityRouter
 from coe_routing.settings import HealthTable, QualityTable
 from coe_routing.tally import GUESS, Tally
 from hypothesis import given, settings
@@ -82,8 +84,11 @@ def application_of(*routers: object, **routing: object) -> Application:
 
 
 async def test_the_cheapest_is_taken_until_it_fails() -> None:
-    tally = Tally(10)
-    router = QualityRouter(QualityTable(models=("unknown", "dear", "cheap")), tally)
+    outcomes = outcomes_of(EphemeralRecords())
+    router, tally = (
+        QualityRouter(QualityTable(models=("unknown", "dear", "cheap")), outcomes),
+        outcomes.tally,
+    )
     turn = make_turn(application=application_of(router))
 
     async def taken() -> str:
@@ -125,7 +130,7 @@ def ended(*attempts: Attempt, outcome: Outcome | None = None, name: str = "x") -
     )
 
 
-class TestSink:
+class TestOutcomes:
     @pytest.mark.parametrize(
         ("outcome", "turns"),
         [
@@ -139,38 +144,88 @@ class TestSink:
         ],
     )
     async def test_counts_what_speaks_of_the_model(self, outcome: Outcome, turns: int) -> None:
-        tally = Tally(10)
-        sink = OutcomeSink(tally, EphemeralRecords(), ManualClock(), timedelta())
-        turn = ended(outcome=outcome)
-        await sink.receive(turn)
-        await sink.receive(turn)
-        assert tally.expect("default", "x", "cheap").turns == turns
+        records = EphemeralRecords()
+        outcomes = outcomes_of(records)
+        await outcomes.catch_up()
+        await records.append(ended(outcome=outcome))
+        await outcomes.catch_up()
+        await outcomes.catch_up()
+        assert outcomes.expect("default", "x", "cheap").turns == turns
 
     async def test_late_feedback_revises(self) -> None:
-        tally, records = Tally(10), EphemeralRecords()
-        sink = OutcomeSink(tally, records, ManualClock(), timedelta())
-        turn = ended()
-        await sink.receive(turn)
-        before = tally.expect("default", "x", "cheap").mean
-        await sink.receive(rated(turn, -1))
-        after = tally.expect("default", "x", "cheap").mean
-        await sink.receive(rated(turn, 1))
-        assert (after < before, tally.expect("default", "x", "cheap").mean) == (True, before)
-        await sink.receive(evolve(rated(turn, -1), group="other"))
-        assert tally.expect("default", "x", "cheap").mean == before
+        records = EphemeralRecords()
+        outcomes, turn = outcomes_of(records), ended()
 
-    async def test_reads_back_what_was_before_the_start(self) -> None:
-        tally, records = Tally(10), EphemeralRecords()
-        turn = ended()
+        async def after(*said: Interaction | Feedback) -> float:
+            for record in said:
+                await records.append(record)
+            await outcomes.catch_up()
+            return outcomes.expect("default", "x", "cheap").mean
+
+        before = await after(turn)
+        assert await after(rated(turn, -1)) < before
+        assert await after(rated(turn, 1)) == before
+        assert await after(evolve(rated(turn, -1), group="other")) == before
+
+    async def test_counts_once_what_was_before_the_start(self) -> None:
+        records, turn = EphemeralRecords(), ended()
         await records.append(turn)
         await records.append(rated(turn, -1))
-        sink = OutcomeSink(tally, records, SystemClock(), timedelta(days=1))
-        await sink.open()
-        assert sink._reading is not None
-        await sink._reading
-        await sink.close()
-        assert tally.expect("default", "x", "cheap").turns == 1
-        assert tally.expect("default", "x", "cheap").mean < GUESS
+        outcomes = outcomes_of(records)
+        await outcomes.catch_up()
+        await records.append(rated(turn, -1))
+        await outcomes.catch_up()
+        expected = outcomes.expect("default", "x", "cheap")
+        assert expected.turns == 1
+        assert expected.mean < GUESS
+
+    async def test_counts_a_turn_once_that_is_written_while_it_looks_back(self) -> None:
+        records = EphemeralRecords()
+        outcomes = outcomes_of(WrittenMeanwhile(records, ended()))
+        await outcomes.catch_up()
+        assert outcomes.expect("default", "x", "cheap").turns == 1
+
+    async def test_reads_on_while_it_is_asked(self) -> None:
+        records, clock = EphemeralRecords(), ManualClock()
+        outcomes = Outcomes(Tally(10), records, clock, timedelta())
+        await outcomes.open()
+        await clock.advance(0)
+        await records.append(ended())
+        await clock.advance(EVERY_S)
+        assert outcomes.expect("default", "x", "cheap").turns == 0
+        await clock.advance(EVERY_S)
+        assert outcomes.expect("default", "x", "cheap").turns == 1
+        await outcomes.close()
+
+    async def test_begins_anew_at_the_end_of_another_log(self) -> None:
+        records, restored = EphemeralRecords(), EphemeralRecords()
+        await records.append(ended())
+        outcomes = outcomes_of(records)
+        await outcomes.catch_up()
+        outcomes.reader = restored
+        await outcomes.catch_up()
+        await restored.append(ended())
+        await outcomes.catch_up()
+        assert outcomes.expect("default", "x", "cheap").turns == 2
+
+
+class WrittenMeanwhile:
+    """A reader of a log to which somebody else writes a turn as soon as its end is known."""
+
+    def __init__(self, records: EphemeralRecords, turn: Interaction) -> None:
+        self.records, self.turn = records, turn
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.records, name)
+
+    async def end(self) -> str:
+        end = await self.records.end()
+        await self.records.append(self.turn)
+        return end
+
+
+def outcomes_of(reader: Any) -> Outcomes:
+    return Outcomes(Tally(10), reader, SystemClock(), timedelta(days=1))
 
 
 def rated(turn: Interaction, rating: int) -> Feedback:
@@ -189,7 +244,7 @@ class TestRouteOfSeveralModels:
 
     async def test_takes_the_cheapest_good_one_that_is_well(self) -> None:
         pulses = Pulses(HealthTable(failures=1), ManualClock())
-        quality = QualityRouter(QualityTable(), Tally(10))
+        quality = QualityRouter(QualityTable(), outcomes_of(EphemeralRecords()))
         turn = make_turn(application=application_of(quality, HealthRouter(pulses)))
         assert self.taken(turn) == "cheap"
         await pulses.receive(ended(attempt("cheap", "upstream_timeout")))

@@ -13,7 +13,7 @@ from attrs import define, field
 from sqlalchemy import Column, Connection, Engine, Select, exists, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
-from coe_core.codec import decode, rfc3339, structure
+from coe_core.codec import decode, encode, rfc3339, structure
 from coe_core.error import Unavailable
 from coe_core.identity import SessionId, TurnId
 from coe_core.message import Message
@@ -106,6 +106,10 @@ class Reader:
                 return
             yield stretch
             cursor = stretch.cursor
+
+    async def end(self) -> str:
+        """Return the cursor behind all that is in the database now."""
+        return encode(await self.ends()).decode()
 
     async def head(self, group: str, session_id: SessionId) -> TurnId | None:
         """Return the newest turn of a session: of those that no other of it follows, the one that

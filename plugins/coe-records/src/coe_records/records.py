@@ -118,6 +118,10 @@ class Records:
         """Read the log on from a cursor."""
         return self._reader.follow(cursor, without=without)
 
+    async def end(self) -> str:
+        """Return the cursor behind all that was recorded until now."""
+        return await self._reader.end()
+
     async def head(self, group: str, session_id: SessionId) -> TurnId | None:
         """Return the newest turn of a session."""
         return await self._reader.head(group, session_id)

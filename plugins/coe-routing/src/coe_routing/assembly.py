@@ -12,8 +12,9 @@ from coe_routing.embedding import Embedders, Shelf
 from coe_routing.explicit import ExplicitRouter
 from coe_routing.health import HealthRouter, Pulses
 from coe_routing.learnt import Learnt
+from coe_routing.outcomes import Outcomes
 from coe_routing.plugin import Parts
-from coe_routing.quality import OutcomeSink, QualityRouter
+from coe_routing.quality import QualityRouter
 from coe_routing.rules import RulesRouter
 from coe_routing.semantic import SemanticRouter
 from coe_routing.settings import RouteTable, Settings
@@ -24,10 +25,14 @@ def assemble(ctx: Context, settings: Settings, tables: dict[str, RouteTable]) ->
     """Make the components of a deployment's routes."""
     clock, reader = ctx.need(Clock), ctx.need(RecordReader)
     routes, shown = destinations(tables), titles(tables)
-    tally = Tally(settings.quality.prior_turns)
     pulses = Pulses(settings.health, clock)
     learnt = Learnt(reader, clock, routes)
-    lookback = timedelta(days=settings.quality.lookback_days)
+    outcomes = Outcomes(
+        Tally(settings.quality.prior_turns),
+        reader,
+        clock,
+        timedelta(days=settings.quality.lookback_days),
+    )
     semantic = SemanticRouter(
         tables=tables,
         routes=routes,
@@ -43,9 +48,9 @@ def assemble(ctx: Context, settings: Settings, tables: dict[str, RouteTable]) ->
             ExplicitRouter(routes, shown),
             RulesRouter(settings.rules, routes),
             semantic,
-            QualityRouter(settings.quality, tally),
+            QualityRouter(settings.quality, outcomes),
             HealthRouter(pulses),
         ),
-        sinks=(pulses, learnt, OutcomeSink(tally, reader, clock, lookback)),
+        sinks=(pulses, learnt),
         agents=(ClarifyAgent(semantic, shown),),
     )
