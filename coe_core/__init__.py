@@ -50,6 +50,7 @@ from coe_core.http import HttpRequest, HttpResponse, HttpRoute, json_response
 from coe_core.knowledge import Document, PassageChanges, SearchQuery
 from coe_core.message import Message, ToolCall, assistant, system, user
 from coe_core.model import Chunk, Model, Price, ToolCallDelta, Usage, Vectors
+from coe_core.naming import naming
 from coe_core.parameter import parameter
 from coe_core.payer import Payer
 from coe_core.record import Interaction, Summary
@@ -174,6 +175,7 @@ __all__ = [
     "assistant",
     "hookimpl",
     "json_response",
+    "naming",
     "parameter",
     "system",
     "user",

@@ -6,7 +6,7 @@ something that is not there is a problem of the composition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,6 +16,7 @@ from coe_core.application import AUTO, Application, PluginProblem, PluginReport
 from coe_core.contract import ModelProvider
 from coe_core.error import InvalidField, SettingsError
 from coe_core.model import Model
+from coe_core.naming import Name, names
 from coe_core.parameter import Parameter, declared
 from coe_core.plugin import Installed
 from coe_core.settings import ModelTable, nearest, structure_table
@@ -24,6 +25,9 @@ from coe_core.tool import CheckedTool
 
 if TYPE_CHECKING:
     from coe_core.compose import Composition
+
+MODELS = "models"
+"""The kind of an alias, which is no component of a plugin."""
 
 
 def assemble(work: Composition, operator_params: Mapping[str, Any]) -> Application:
@@ -35,7 +39,7 @@ def assemble(work: Composition, operator_params: Mapping[str, Any]) -> Applicati
     }
     providers = {provider.name: provider for provider in work.active("model_providers")}
     models = _models(work, providers)
-    _check_aliases(work, models)
+    _check_names(work, models)
     parameters = _parameters(work)
     application = Application(
         settings=work.settings,
@@ -64,10 +68,6 @@ def _routers(work: Composition) -> list[Any]:
     active = {id(router) for router in work.active("routers")}
     found = [router for router in own if id(router) in active]
     found.sort(key=lambda router: rank.get(router.name, len(order)))
-    for name in rank.keys() - {router.name for router in found}:
-        where = work.settings.where("routing.order")
-        text = f"{where}: [routing] order names {name!r}, which is no router"
-        work.blame(name, "configure", text, "Correct the name, or install its plugin.")
     return found
 
 
@@ -121,20 +121,39 @@ def _model(
     return provider.describe(model)
 
 
-def _check_aliases(work: Composition, models: Mapping[str, Model]) -> None:
-    """Note the aliases in `[routing]` and `[groups]` that are no models."""
-    routing = work.settings.routing
-    named = {"routing.default": [routing.default]}
-    for alias, fallbacks in routing.fallbacks.items():
-        named[f"routing.fallbacks.{alias}"] = [alias, *fallbacks]
-    for group, table in work.settings.groups.items():
-        named[f"groups.{group}.models"] = list(table.models or ())
-    for path, aliases in named.items():
-        for alias in aliases:
-            if alias not in models:
-                where = work.settings.where(path) or "by default"
-                text = f"{path} ({where}) names {alias!r}, no model{nearest(alias, models)}"
-                work.blame("core", "configure", text, f"Write a [models.{alias}] table.")
+def _check_names(work: Composition, models: Mapping[str, Model]) -> None:
+    """Note what the settings name and nothing is called. What is switched off has its name."""
+    for name in _names(work):
+        if name.kind == MODELS:
+            known, mend = set(models), f"Write a [models.{name.text}] table."
+        elif name.kind in work.kinds:
+            known = {c.name for part in work.parts.values() for c in part.components[name.kind]}
+            mend = "Correct the name, or install its plugin."
+        else:
+            continue
+        if name.text not in known:
+            where = work.settings.where(name.path) or "by default"
+            text = f"{name.path} ({where}) names {name.text!r}, no {name.kind[:-1]}"
+            work.blame("core", "configure", text + _instead(name.text, known), mend)
+
+
+def _names(work: Composition) -> Iterator[Name]:
+    """Yield the names in all settings; the default model too, which every deployment needs."""
+    said = work.settings
+    yield Name("routing.default", MODELS, said.routing.default)
+    for alias, others in said.routing.fallbacks.items():
+        at = f"routing.fallbacks.{alias}"
+        yield from (Name(at, MODELS, each) for each in (alias, *others))
+    yield from names("coe", said.coe)
+    yield from names("routing", said.routing)
+    yield from names("groups", said.groups)
+    for plugin, part in work.parts.items():
+        yield from names(f"plugins.{plugin}", getattr(part.plugin, "settings", None))
+
+
+def _instead(name: str, known: Collection[str]) -> str:
+    listed = f"; there are: {', '.join(sorted(known))}" if known else ""
+    return nearest(name, known) or listed
 
 
 def _parameters(work: Composition) -> dict[str, Parameter]:

@@ -23,6 +23,7 @@ from coe_core.codec import converter, shape_errors
 from coe_core.error import SettingsError
 from coe_core.message import Json
 from coe_core.model import Capability, Price
+from coe_core.naming import naming
 from coe_core.parameter import parameter
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class CoeTable:
     """The folder for the log, the database and the state, relative to the working directory."""
     required_plugins: tuple[str, ...] = ()
     """Plugins without which the server does not start."""
-    embedder: str = "embed-fast"
+    embedder: str = naming("models", "embed-fast")
     """The alias of the embedder that plugins get from `ctx.need(Embedder)`."""
     turn_timeout_s: float = field(default=1200.0, validator=ge(1))
     """A turn that lasts longer is ended. Twice what one answer may take, so that there is time for
@@ -100,7 +101,7 @@ class RoutingTable:
     """The alias that answers `auto` when no router decides."""
     fallbacks: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """Alias to the aliases that stand in for it, in order."""
-    order: tuple[str, ...] = ()
+    order: tuple[str, ...] = naming("routers", ())
     """Names of routers, first asked first; the others follow by plugin, in the plugin's order."""
 
 
@@ -114,7 +115,7 @@ class GroupTable:
     """Requests per minute."""
     tpm: int | None = field(default=None, validator=optional(ge(1)))
     """Tokens per minute, input and output."""
-    models: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = naming("models")
     """The aliases that the group may use; none means all."""
     enrich_explicit: bool = False
     """Whether a request that names an alias also gets prompt packs, knowledge and CoE's tools."""

@@ -1,6 +1,7 @@
 """Whatever is wrong with one plugin is one problem that names it, and everything else works."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -263,6 +264,76 @@ async def test_an_alias_that_is_no_model_is_a_problem(start_host: StartHost) -> 
     host: Host = await start_host('[routing]\ndefault = "scriptd"\n', GOOD)
     [problem] = host.application.problems
     assert "names 'scriptd', no model; did you mean 'scripted'?" in problem.text
+
+
+async def test_names_that_nothing_has_are_told_wherever_settings_say_them(
+    start_host: StartHost, module_plugin: Callable[..., EntryPoint]
+) -> None:
+    source = """
+        @frozen
+        class Table:
+            models: tuple[str, ...] = naming("models", ())
+        @frozen
+        class Settings:
+            reranker: str = naming("rerankers", "")
+            unsaid: str = naming("models", "absent-by-default")
+            first_router: str | None = naming("routers")
+            tables: dict[str, Table] = field(factory=dict)
+        @frozen
+        class Plugin:
+            settings: Settings
+            @hookimpl
+            def coe_rerankers(self, ctx):
+                return [ShortFirst()]
+        @frozen
+        class ShortFirst:
+            name: str = "short-first"
+            async def rerank(self, text, passages, *, parent):
+                return [0.5 for _ in passages]
+    """
+    settings = """
+        [coe]
+        embedder = "scriptd"
+        [routing]
+        default = "scripted"
+        order = ["nowhere"]
+        [plugins.named]
+        reranker = "shrt-first"
+        first_router = "off"
+        [plugins.named.tables.one]
+        models = ["scripted", "gone"]
+    """
+    host: Host = await start_host(settings, GOOD, module_plugin("named", source))
+    problems = host.application.problems
+    assert {(p.plugin, p.stage) for p in problems} == {("core", "configure")}
+    found = [re.sub(r"\(.*?([\d]+)\)", r"(line \1)", p.text) for p in problems]
+    assert found == [
+        "coe.embedder (line 3) names 'scriptd', no model; did you mean 'scripted'?",
+        "routing.order (line 6) names 'nowhere', no router",
+        (
+            "plugins.named.reranker (line 8) names 'shrt-first', no reranker; "
+            "did you mean 'short-first'?"
+        ),
+        "plugins.named.first_router (line 9) names 'off', no router",
+        (
+            "plugins.named.tables.one.models (line 11) names 'gone', no model; "
+            "there are: scripted, scripted-embed"
+        ),
+    ]
+
+
+async def test_what_is_switched_off_has_its_name(start_host: StartHost) -> None:
+    resting = contributing("resting", routers=[Counting("resting")])
+    settings = """
+        [routing]
+        default = "scripted"
+        order = ["resting"]
+        [plugins.resting.components]
+        "routers.resting" = false
+    """
+    host: Host = await start_host(settings, GOOD, resting)
+    assert host.application.routers == ()
+    assert host.application.problems == ()
 
 
 async def test_a_disabled_plugin_is_never_imported(

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from attrs import field, frozen
 from attrs.validators import ge, gt, in_, le
 
+from coe_core.naming import naming
 from coe_core.parameter import parameter
 
 Policy: TypeAlias = Literal["continue", "restart", "hold"]
@@ -21,9 +22,9 @@ class Settings:
     """
     fallback_to_openai: bool = parameter(default=False)
     """Whether `openai` answers the client's own request when a turn fails, wherever it does."""
-    openai: str | None = None
+    openai: str | None = naming("models")
     """The alias of the last resort."""
-    local: str | None = None
+    local: str | None = naming("models")
     """The alias that answers when every declared fallback has failed; none if left out."""
     connect_timeout_s: float = parameter(10.0, validator=gt(0))
     """How long a connection to a model may take, where its own table does not say."""

@@ -9,6 +9,7 @@ from attrs import field, frozen
 from attrs.validators import ge, gt
 
 from coe_core.cli import Frame
+from coe_core.naming import naming
 from coe_core.parameter import parameter
 from coe_core.settings import Secret
 
@@ -27,10 +28,10 @@ class Settings:
     """How often it is looked how far log and database are apart, and whether a random record of
     each is in the other.
     """
-    summarizer: str = "extractive"
+    summarizer: str = naming("summarizers", "extractive")
     """What makes a summary of the messages that a session's window leaves behind: `extractive`,
     which needs no model, `model`, or another plugin's; "" for none."""
-    summary_model: str | None = None
+    summary_model: str | None = naming("models")
     """The alias of the model that the summarizer `model` asks. It must be one that the group may
     use, and the group's budget pays."""
     summary_tokens: int = parameter(400, validator=ge(32))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, le
 
+from coe_core.naming import naming
 from coe_core.parameter import parameter
 
 COUNT = and_(ge(0), le(100))
@@ -37,9 +38,9 @@ class Settings:
     """
     payer: str = "default"
     """The group that pays for embedding the layer `global`."""
-    reranker: str = ""
+    reranker: str = naming("rerankers", "")
     """Which reranker, of whatever plugin, has a second look at what was found; "": none."""
-    second_embedder: str = "embed-fast"
+    second_embedder: str = naming("models", "embed-fast")
     """The alias of the model that the bundled reranker, `second-embedder`, asks."""
     second_share: float = field(default=0.3, validator=and_(ge(0), le(1)))
     """How much of a score is the second embedder's: about .3 for the weaker of two, .7 for the

@@ -13,6 +13,7 @@ from attrs.validators import deep_iterable, ge, in_, matches_re, min_len, option
 
 from coe_core.caller import estimate_prompt_tokens
 from coe_core.message import Message
+from coe_core.naming import naming
 from coe_core.turn import Turn
 from coe_routing.language import Language, language
 
@@ -49,9 +50,9 @@ class RuleTable:
     """Stands in the reason of the decision."""
     route: str | None = None
     """The route that is taken: one of `[plugins.routing.routes]`."""
-    model: str | None = None
+    model: str | None = naming("models")
     """Instead of a route: the alias that answers."""
-    agent: str | None = None
+    agent: str | None = naming("agents")
     """Instead of a route: the agent that answers."""
     groups: tuple[str, ...] = ()
     """Of these groups."""

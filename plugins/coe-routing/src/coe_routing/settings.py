@@ -8,6 +8,7 @@ from typing import Literal
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, le, min_len, optional
 
+from coe_core.naming import naming
 from coe_core.parameter import parameter
 from coe_core.settings import nearest
 from coe_routing.rule import RuleTable
@@ -36,13 +37,13 @@ class RouteTable:
     """What such requests are about, in a sentence; counts as half an example."""
     examples: tuple[str, ...] = ()
     """A few requests as people write them, in each of their languages."""
-    model: str | None = None
+    model: str | None = naming("models")
     """The alias that answers."""
-    models: tuple[str, ...] = ()
+    models: tuple[str, ...] = naming("models", ())
     """Instead of `model`: several aliases, of which outcomes, cost and health choose one."""
-    agent: str | None = None
+    agent: str | None = naming("agents")
     """Instead of a model: the agent that answers."""
-    tools: tuple[str, ...] | None = None
+    tools: tuple[str, ...] | None = naming("tools")
     """The tools that are offered; left out, all that the group may use."""
     layers: tuple[str, ...] | None = None
     """The knowledge layers that are searched; left out, the group's own and `global`."""
@@ -60,7 +61,7 @@ class RouteTable:
 class QualityTable:
     """`[plugins.routing.quality]`: how recorded outcomes choose among models."""
 
-    models: tuple[str, ...] = ()
+    models: tuple[str, ...] = naming("models", ())
     """The aliases to choose from when no other router decides; none: the router then abstains."""
     tolerance: float = field(default=0.05, validator=SHARE)
     """How much less likely to succeed than the best a cheaper model may be, and still be taken."""
@@ -106,7 +107,7 @@ class Settings:
     """
     min_confidence: float = parameter(0.5, validator=SHARE)
     """How likely to be right the semantic router must be to decide."""
-    second_embedder: str | None = field(default=None, validator=optional(min_len(1)))
+    second_embedder: str | None = naming("models", validator=optional(min_len(1)))
     """The alias of an embedder asked beside `[coe] embedder`: more accurate, and slower."""
     learn: bool = True
     """Whether the group's own feedback that names a route becomes examples for the group."""
