@@ -332,7 +332,7 @@ class TestRefusal:
             writer.close()
 
 
-class TestRefusal:
+class TestRefusalBeforeTheBody:
     """Of a request whose body nobody has read."""
 
     @pytest.mark.parametrize("size", [1, 64 * 1024])
