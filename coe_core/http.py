@@ -137,6 +137,8 @@ class HttpRoute:
     response: type[Any] | None = None
     streams: bool = False
     """Whether the response may also be `text/event-stream`."""
+    creates: bool = False
+    """Whether a success may also be 201: something new was made."""
     turns: bool = False
     """Whether it runs turns: while the server has more of them than it can run, such a request
     waits, fairly between groups, or is refused with `Overloaded`.

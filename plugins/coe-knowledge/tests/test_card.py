@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from coe_knowledge.library import Library, evidence_of
+from coe_knowledge.library import AddedCard, Library, evidence_of
 
 from coe_core import Application, KnowledgeStore
 from coe_core.cli.program import run
@@ -25,9 +25,10 @@ LAW = "group:law"
 
 async def test_the_same_card_again_changes_nothing(library: Library) -> None:
     first = await library.add_card(layer=LAW, kind="fact", text="Open from 8.", actor="kim")
+    assert first.outcome == "added"
     cursor = [changes.cursor async for changes in library.store.follow()][-1]
     again = await library.add_card(layer=LAW, kind="fact", text="Open from 8.", actor="lee")
-    assert again == first
+    assert again == AddedCard(first.card, "unchanged")
     assert [changes async for changes in library.store.follow(cursor)] == []
     others = [
         await library.add_card(layer=layer, kind=kind, text=text, actor="kim")
@@ -37,7 +38,7 @@ async def test_the_same_card_again_changes_nothing(library: Library) -> None:
             (LAW, "fact", "Open from 9."),
         )
     ]
-    assert len({card.id for card in (first, *others)}) == 4
+    assert len({added.card.id for added in (first, *others)}) == 4
 
 
 async def test_a_card_that_is_added_again_ends_when_it_did_unless_told_otherwise(
@@ -45,19 +46,21 @@ async def test_a_card_that_is_added_again_ends_when_it_did_unless_told_otherwise
 ) -> None:
     add = partial(library.add_card, layer=LAW, kind="fact", text="Open from 8.", actor="kim")
     first = await add(valid_until=AT)
-    assert await add() == first
-    assert (await add(valid_until=AT + timedelta(days=1))).valid_until == AT + timedelta(days=1)
+    assert await add() == AddedCard(first.card, "unchanged")
+    later = await add(valid_until=AT + timedelta(days=1))
+    assert later == AddedCard(evolve(first.card, valid_until=AT + timedelta(days=1)), "changed")
 
 
 async def test_a_card_that_is_added_again_is_active_and_keeps_its_counters(
     application: Application, library: Library
 ) -> None:
-    first = await library.add_card(layer=LAW, kind="fact", text="Open from 8.", actor="kim")
+    add = partial(library.add_card, layer=LAW, kind="fact", text="Open from 8.", actor="kim")
+    first = (await add()).card
     for rating in (1, 1, -1):
         await rate(application, await answer(application, "law", first.id), "law", rating)
     assert await counted(application, first.id) == (3, 3, 2, 1)
     await library.store.put_card(evolve(first, state="expired"))  # As it was read before.
-    again = await library.add_card(layer=LAW, kind="fact", text="Open from 8.", actor="kim")
+    again = (await add()).card
     assert (again.used, again.feedback_count, again.helped, again.hurt) == (3, 3, 2, 1)
     assert again.state == "active"
     assert await library.store.item([LAW], first.id) == again
@@ -67,11 +70,11 @@ async def test_a_card_that_was_removed_is_answered_with_the_counters_that_it_has
     application: Application, library: Library
 ) -> None:
     add = partial(library.add_card, layer=LAW, kind="fact", text="Open from 8.", actor="kim")
-    first = await add()
+    first = (await add()).card
     await rate(application, await answer(application, "law", first.id), "law", 1)
     assert await counted(application, first.id) == (1, 1, 1, 0)
     await library.remove(LAW, first.id, "kim")
-    again = await add()
+    again = (await add()).card
     assert (again.used, again.feedback_count, again.helped, again.hurt) == (1, 1, 1, 0)
     assert await library.store.item([LAW], first.id) == again
 
@@ -80,12 +83,12 @@ async def test_evidence_points_into_the_record(application: Application, library
     reader = application.need(RecordReader)
     turn = await answer(application, "law", "psg_1", kind="document")
     pointers = await evidence_of(reader, "law", [turn])
-    card = await library.add_card(
+    added = await library.add_card(
         layer=LAW, kind="answer", text="From 8 to 18.", evidence=pointers, actor="kim"
     )
-    kept = await application.need(KnowledgeStore).item([LAW], card.id)
-    assert kept == card
-    assert card.evidence == (await reader.pointer("law", turn),)
+    kept = await application.need(KnowledgeStore).item([LAW], added.card.id)
+    assert kept == added.card
+    assert added.card.evidence == (await reader.pointer("law", turn),)
 
 
 @pytest.mark.parametrize("group", ["sales", "LAW"])

@@ -24,7 +24,7 @@ from coe_core.runner import DaftRunner
 from coe_core.service import Clock, Journal, KnowledgeStore, RecordReader
 from coe_core.turn import GLOBAL, Passage, Place, group_layer
 from coe_knowledge.layer import group_of
-from coe_knowledge.library import Added, Library, Upload, evidence_of, unknown
+from coe_knowledge.library import Added, AddedCard, Library, Upload, evidence_of, unknown
 from coe_knowledge.reading import MEDIA_TYPES
 from coe_knowledge.seeking import Found, index_of, search
 from coe_knowledge.settings import Settings
@@ -112,9 +112,10 @@ def add(
     if card is not None:
         written = asyncio.run(_add_card(desk, into, card, text or "", title or "", group, evidence))
         if as_json:
-            echo_json(written)
+            echo_json(written.card)
         else:
-            click.echo(f"added {written.id} to {into}")
+            joined = "to" if written.outcome == "added" else "in"
+            click.echo(f"{written.outcome} {written.card.id} {joined} {into}")
         return
     files = [file for path in paths for file in _files(path)]
     if title is not None and len(files) != 1:
@@ -143,7 +144,7 @@ async def _add_card(
     title: str,
     group: str,
     turns: Sequence[str],
-) -> Card:
+) -> AddedCard:
     async with desk.open() as (application, library):
         reader = application.need(RecordReader)
         evidence = await evidence_of(reader, group_of(layer) or group, turns)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from attrs import evolve, field, frozen
 
@@ -26,6 +26,8 @@ from coe_knowledge.reading import media_type_of, read
 from coe_knowledge.sentence import detected_language
 from coe_knowledge.settings import Settings
 
+Outcome: TypeAlias = Literal["added", "changed", "unchanged"]
+"""What adding did to the store."""
 LONGEST_SOURCE = 500
 LONGEST_CARD = 8_000
 """In letters; a card is short, whatever else is a document."""
@@ -52,8 +54,16 @@ class Added:
     id: str
     layer: str
     source: str
-    outcome: Literal["added", "changed", "unchanged"]
+    outcome: Outcome
     passages: int
+
+
+@frozen
+class AddedCard:
+    """A card as the store has it, with its counters, and what became of it."""
+
+    card: Card
+    outcome: Outcome
 
 
 @frozen
@@ -102,7 +112,7 @@ class Library:
         await self.store.put_document(document, passages)
         told = {"source": source, "sha256": sha256, "passages": len(passages)}
         await self._record(document, told, actor)
-        outcome: Literal["added", "changed"] = "added" if old is None else "changed"
+        outcome: Outcome = "added" if old is None else "changed"
         return Added(id=id_, layer=layer, source=source, outcome=outcome, passages=len(passages))
 
     async def add_card(
@@ -115,9 +125,9 @@ class Library:
         valid_until: datetime | None = None,
         evidence: Sequence[Pointer] = (),
         actor: str,
-    ) -> Card:
+    ) -> AddedCard:
         """Add a card that somebody has written; it may be found at once. One that the layer has
-        already, to the letter, is left as it is. Returned is what the store has, with its counters.
+        already, to the letter, is left as it is.
         """
         group_of(layer)
         if not text.strip():
@@ -130,21 +140,22 @@ class Library:
         text, title = (unicodedata.normalize("NFC", said) for said in (text, title))
         id_ = card_id(layer, kind, title, text)
         old = await self.store.item([layer], id_)
-        if not isinstance(old, Card):
-            old = Card(id=id_, layer=layer, kind=kind, text=text, title=title)
+        written = Card(id=id_, layer=layer, kind=kind, text=text, title=title)
+        known = old if isinstance(old, Card) else written
         card = evolve(
-            old,
-            evidence=tuple(evidence) or old.evidence,
-            valid_until=valid_until or old.valid_until,
+            known,
+            evidence=tuple(evidence) or known.evidence,
+            valid_until=valid_until or known.valid_until,
             state="active",
-            reason=old.reason or f"written by {actor}",
+            reason=known.reason or f"written by {actor}",
         )
-        if card == old:
-            return old
+        if card == known:
+            return AddedCard(card, "unchanged")
         await self.store.put_card(card)
         await self._record(card, {"kind": kind, "title": card.title}, actor)
         kept = await self.store.item([layer], id_)  # The store knows more of one that was removed.
-        return kept if isinstance(kept, Card) else card
+        card = kept if isinstance(kept, Card) else card
+        return AddedCard(card, "added" if old is None else "changed")
 
     async def remove(self, layer: str, item_id: str, actor: str) -> Item:
         """Remove an item and return it. Raises `NotFound` when the layer has no such."""

@@ -21,7 +21,7 @@ from coe_core.knowledge import Item, SearchQuery
 from coe_core.service import RecordReader
 from coe_core.settings import nearest
 from coe_core.turn import GLOBAL, Passage, group_layer
-from coe_knowledge.library import Added, Library, Upload, evidence_of, unknown
+from coe_knowledge.library import Added, Library, Outcome, Upload, evidence_of, unknown
 from coe_knowledge.seeking import Found, search
 
 BASE = "/coe/v1/knowledge"
@@ -108,8 +108,10 @@ def routes(library: Library) -> Sequence[HttpRoute]:
     desk = Desk(library)
     item, passage = "/items/{id}", "/passages/{id}"
     return [
-        _route("POST", "/documents", desk.add_document, "member", DocumentBody, Added),
-        _route("POST", "/cards", desk.add_card, "member", CardBody, Card),
+        _route(
+            "POST", "/documents", desk.add_document, "member", DocumentBody, Added, creates=True
+        ),
+        _route("POST", "/cards", desk.add_card, "member", CardBody, Card, creates=True),
         _route("POST", "/search", desk.search, "viewer", Sought, Found),
         _route("GET", "/items", desk.list, "viewer", None, Items, query=ListQuery),
         _route("GET", item, desk.show, "viewer", None, Whole),
@@ -127,6 +129,7 @@ def _route(
     response: type[Any],
     *,
     query: type[Any] | None = None,
+    creates: bool = False,
 ) -> HttpRoute:
     """Make a route; its handler says what it is for."""
     return HttpRoute(
@@ -138,6 +141,7 @@ def _route(
         request=request,
         response=response,
         query=query,
+        creates=creates,
     )
 
 
@@ -148,7 +152,7 @@ class Desk:
     library: Library
 
     async def add_document(self, request: HttpRequest) -> HttpResponse:
-        """Add a document, or replace the one of its source."""
+        """Add a document, or replace the one of its source: 201 where it is new, else 200."""
         body: DocumentBody = await request.read(DocumentBody)
         upload = Upload(
             layer=_writable(body.layer, request.principal),
@@ -159,16 +163,16 @@ class Desk:
             valid_until=body.valid_until,
         )
         added = await self.library.add(upload, _actor(request.principal))
-        return json_response(added, status=201 if added.outcome == "added" else 200)
+        return json_response(added, status=_status(added.outcome))
 
     async def add_card(self, request: HttpRequest) -> HttpResponse:
-        """Add a card."""
+        """Add a card: 201 where it is new, 200 where the layer had it."""
         body: CardBody = await request.read(CardBody)
         group, evidence = request.principal.group, []
         if body.evidence:
             reader = request.application.need(RecordReader)
             evidence = await evidence_of(reader, group, body.evidence)
-        card = await self.library.add_card(
+        added = await self.library.add_card(
             layer=_writable(body.layer, request.principal),
             kind=body.kind,
             text=body.text,
@@ -177,7 +181,7 @@ class Desk:
             evidence=evidence,
             actor=_actor(request.principal),
         )
-        return json_response(card, status=201)
+        return json_response(added.card, status=_status(added.outcome))
 
     async def search(self, request: HttpRequest) -> HttpResponse:
         """Find passages."""
@@ -222,6 +226,10 @@ class Desk:
         if not found:
             raise NotFound(f"there is no passage {id_!r:.200}")
         return json_response(found[0])
+
+
+def _status(outcome: Outcome) -> int:
+    return 201 if outcome == "added" else 200
 
 
 def _seen(principal: Principal) -> tuple[str, ...]:

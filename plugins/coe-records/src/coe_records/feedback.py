@@ -78,6 +78,7 @@ ROUTE = HttpRoute(
     summary="Say what a turn was worth",
     request=Opinion,
     response=Feedback,
+    creates=True,
 )
 
 

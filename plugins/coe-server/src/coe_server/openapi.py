@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -46,7 +46,7 @@ def document(application: Application) -> Json:
             **_operation(route, components),
             "security": _security(route, keys_exist=application.wants_keys),
             "responses": {
-                "200": _success(route, components),
+                **dict.fromkeys(_successes(route), _success(route, components)),
                 **{status: {"$ref": f"#/components/responses/{status}"} for status in failures},
             },
         }
@@ -126,6 +126,10 @@ def _operation(route: HttpRoute, components: Components) -> dict[str, Json]:
         content = {"application/json": {"schema": components.schema(route.request)}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
+
+
+def _successes(route: HttpRoute) -> Sequence[str]:
+    return ("200", "201") if route.creates else ("200",)
 
 
 def _success(route: HttpRoute, components: Components) -> Json:
