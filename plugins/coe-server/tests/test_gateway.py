@@ -196,6 +196,29 @@ class TestRefusal:
         assert error_of(response)["code"] == "body_too_large"
         assert response.headers["connection"] == "close"
 
+    async def test_who_sends_slowly_and_reads_last_is_told(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("coe_server.exchange.LINGER_S", 1.0)
+        pieces, piece = 15, b"x" * 100_000
+        async with serve(*ECHO, settings=Settings(body_limit_bytes=100_000)) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            size = pieces * len(piece)
+            writer.write(
+                f"POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n".encode()
+            )
+            for _ in range(pieces):
+                await asyncio.sleep(0.1)  # All of it takes longer than one pause may.
+                writer.write(piece)
+                await writer.drain()
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            writer.close()
+        assert head.startswith(b"HTTP/1.1 413 ")
+        told = json.loads(body)["error"]
+        assert told["code"] == "body_too_large"
+        assert "100000 bytes" in told["message"]
+        assert "[plugins.server] body_limit_bytes" in told["message"]
+
     async def test_a_body_that_is_declared_too_long_is_not_waited_for(self, serve: Any) -> None:
         async with serve(*ECHO) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

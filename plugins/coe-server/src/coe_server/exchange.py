@@ -33,7 +33,8 @@ SETTLE_S = 0.5
 another costs both sides more, and most when there is too much to do.
 """
 LINGER_S = 2.0
-"""How long another refused body is still read: closing at once would take the answer away with it.
+"""Another refused body is still read while it comes, with no longer pause than this: closing would
+take the answer away from a client that sends all before it reads.
 """
 UNSEEN_S = 0.05
 """So long nobody looks whether the client is still there: most answers are over by then."""
@@ -223,7 +224,7 @@ class Exchange:
         await self._start(status, content_type, size_bytes=len(body))
         if self._unread:
             await self.send({"type": "http.response.body", "body": body, "more_body": True})
-            await self._pass_over(LINGER_S)
+            await self._pass_over(self.gateway.settings.body_timeout_s)
             body = b""
         self._ended = True
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
@@ -254,7 +255,7 @@ class Exchange:
 
     async def _drain(self) -> None:
         while self._unread:
-            message = await self.receive()
+            message = await within(LINGER_S, "the rest of the body", self.receive())
             self._unread = message.get("more_body", False)
 
     async def _refuse(self, error: CoeError) -> None:
@@ -349,4 +350,7 @@ def _bearer(headers: Mapping[str, str]) -> str | None:
 
 
 def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body is longer than the {limit} bytes that this server takes")
+    return BodyTooLarge(
+        f"the body is longer than the {limit} bytes that this server takes: send less, or raise "
+        "[plugins.server] body_limit_bytes"
+    )
