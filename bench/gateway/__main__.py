@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+from attrs import define, field
 from contender import (
     CONTENDERS,
     HERE,
@@ -35,7 +37,7 @@ from contender import (
 )
 from load import Load, Result
 from process import cpu_s, descriptors, memory_mb
-from report import Crowd, Figures, Latency, Machine, Overload, Report, Soak, write
+from report import Crowd, Figures, Latency, Machine, Overload, Report, Soak, table, write
 from upstream import FRAMES, PACED, PLAIN
 
 CONCURRENCIES = (1, 16, 64)
@@ -139,7 +141,7 @@ def soak(served: Served, contender: Contender, requests: int, seconds: float) ->
 
 
 def measure(contenders: list[Contender], options: argparse.Namespace) -> Report:
-    """Start all, and measure them in turn."""
+    """Start all, and measure them in turn; what was measured is written after each."""
     report = Report(machine=machine(), figures={c.name: Figures(about=c.about) for c in contenders})
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -162,16 +164,19 @@ def measure(contenders: list[Contender], options: argparse.Namespace) -> Report:
                 ask(served, contender, model, concurrency=16, seconds=WARM_UP_S)
             if contender.routes:
                 _warm_up_routes(served, contender, root, figures)
-        for number in range(options.rounds):
-            say(f"round {number + 1} of {options.rounds}")
+        progress = Progress(steps=(options.rounds + 1) * len(running))
+        for number in range(1, options.rounds + 1):
             for contender, served, figures in running:
+                progress.step(f"round {number} of {options.rounds}, {contender.name}")
                 _round(contender, served, figures, options.seconds)
+                write(report, options.to)
         for contender, served, figures in running:
-            say(f"streams, overload and soak of {contender.name}")
+            progress.step(f"streams, overload and soak of {contender.name}")
             figures.streams = most_streams(served, contender)
             per_second = OVERLOAD_FACTOR * max(figures.per_second)
             figures.overload = overload(served, contender, per_second)
             figures.soak = soak(served, contender, options.requests, options.soak_seconds)
+            write(report, options.to)
     return report
 
 
@@ -218,8 +223,23 @@ def machine() -> Machine:
     )
 
 
+@define
+class Progress:
+    """Says which step begins, and how long it has taken so far."""
+
+    steps: int
+    _begun: int = 0
+    _began_s: float = field(factory=time.monotonic)
+
+    def step(self, what: str) -> None:
+        """Begin another."""
+        self._begun += 1
+        minutes = (time.monotonic() - self._began_s) / 60
+        say(f"{self._begun} of {self.steps}, after {minutes:.1f} min: {what}")
+
+
 def say(text: str) -> None:
-    """Show progress."""
+    """Tell whoever waits."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -241,7 +261,9 @@ def main() -> None:
     chosen = [contender for contender in chosen if not lacking(contender)]
     for contender in chosen:
         contender.install()
-    print(write(measure(chosen, options), options.to))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("broken off"))  # All servers end with it.
+    report = measure(chosen, options)
+    print(f"{table(report)}\nWritten to {options.to}")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,8 @@ class Figures(msgspec.Struct, kw_only=True):
     """Of a request that is routed by its meaning; nothing for who cannot."""
     per_second: list[float] = []
     latencies: list[Latency] = []
-    streams: int = 0
+    streams: int | None = None
+    """None until they were counted, as the next two."""
     overload: Overload | None = None
     soak: Soak | None = None
 
@@ -112,29 +113,32 @@ COLUMNS = (
 )
 
 
-def write(report: Report, folder: Path) -> str:
-    """Write all forms into a folder, and return the table."""
+def write(report: Report, folder: Path) -> None:
+    """Write all forms into a folder, of what was measured so far."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = table(report)
     (folder / "gateway.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
-    (folder / "gateway.md").write_text(text, encoding="utf-8")
+    (folder / "gateway.md").write_text(table(report), encoding="utf-8")
     (folder / "gateway.svg").write_text(plot(report), encoding="utf-8")
-    return f"{text}\nWritten to {folder}"
 
 
 def table(report: Report) -> str:
     """Write the table, in Markdown."""
-    machine = report.machine
+    machine, measured = report.machine, _measured(report)
     rows = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)]]
-    rows += [_row(name, figures) for name, figures in report.figures.items()]
+    rows += [_row(name, figures) for name, figures in measured.items()]
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    about = [f"- {name}: {figures.about}" for name, figures in report.figures.items()]
+    about = [f"- {name}: {figures.about}" for name, figures in measured.items()]
     where = (
         f"{machine.at:%Y-%m-%d %H:%M} UTC, {machine.processor}, {machine.cores} cores, "
         f"Python {machine.python}, load {machine.load:.1f} before"
     )
-    crowded = [_crowded(name, f.overload) for name, f in report.figures.items() if f.overload]
+    crowded = [_crowded(name, f.overload) for name, f in measured.items() if f.overload]
     return "\n".join([where, "", *lines, "", *about, "", *crowded, ""])
+
+
+def _measured(report: Report) -> dict[str, Figures]:
+    """Return the servers that have been through a round."""
+    return {name: figures for name, figures in report.figures.items() if figures.per_second}
 
 
 def _crowded(name: str, overload: Overload) -> str:
@@ -163,7 +167,7 @@ def _row(name: str, figures: Figures) -> Sequence[str]:
         f"{min(figures.auto_ms):.2f}" if figures.auto_ms else "",
         f"{max(figures.per_second):,.0f}",
         *latencies,
-        str(figures.streams),
+        "" if figures.streams is None else str(figures.streams),
         f"{figures.rest_mb:.0f}",
         _known(figures.routing_mb),
         grown,
@@ -181,9 +185,10 @@ BAR_PX, LEFT_PX, WIDTH_PX = 18, 150, 640
 
 def plot(report: Report) -> str:
     """Draw CPU time a request and a stream as bars, on a logarithmic scale, as SVG."""
+    measured = _measured(report)
     pairs = [
-        ("CPU ms a plain request", {n: min(f.plain_ms) for n, f in report.figures.items()}),
-        ("CPU ms a stream of 24 frames", {n: min(f.stream_ms) for n, f in report.figures.items()}),
+        ("CPU ms a plain request", {n: min(f.plain_ms) for n, f in measured.items()}),
+        ("CPU ms a stream of 24 frames", {n: min(f.stream_ms) for n, f in measured.items()}),
     ]
     parts: list[str] = []
     top_px = 0
