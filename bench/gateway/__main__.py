@@ -36,7 +36,7 @@ from contender import (
     lacking,
 )
 from load import Load, Result
-from process import cpu_s, descriptors, memory_mb
+from process import cpu_s, descriptors, memory_mb, own_mb
 from report import Crowd, Figures, Latency, Machine, Overload, Report, Soak, table, write
 from upstream import FRAMES, PACED, PLAIN
 
@@ -113,12 +113,12 @@ def overload(served: Served, contender: Contender, per_second: float) -> Overloa
             latency_ms=result.latency_ms,
         )
 
-    before_mb = most_mb = memory_mb(served.pid)
+    before_mb = most_mb = own_mb(served.pid)
     with ThreadPoolExecutor(2) as pool:
         heavy = pool.submit(crowd, served.headers, 1 - LIGHT_SHARE)
         light = pool.submit(crowd, served.others_headers, LIGHT_SHARE)
         while not (heavy.done() and light.done()):
-            most_mb = max(most_mb, memory_mb(served.pid))
+            most_mb = max(most_mb, own_mb(served.pid))
             time.sleep(0.2)
     return Overload(heavy=heavy.result(), light=light.result(), grown_mb=most_mb - before_mb)
 
@@ -126,7 +126,7 @@ def overload(served: Served, contender: Contender, per_second: float) -> Overloa
 def soak(served: Served, contender: Contender, requests: int, seconds: float) -> Soak:
     """Ask for long, plain and streamed, leaving now and then; see what stays."""
     ask(served, contender, FRAMES, concurrency=16, seconds=5.0, leave_every=LEAVE_EVERY)
-    before_mb, open_before = memory_mb(served.pid), descriptors(served.pid)
+    before_mb, open_before = own_mb(served.pid), descriptors(served.pid)
     done = 0
     for model in (PLAIN, FRAMES):
         how = {"concurrency": 16, "seconds": seconds / 2, "leave_every": LEAVE_EVERY}
@@ -135,7 +135,7 @@ def soak(served: Served, contender: Contender, requests: int, seconds: float) ->
     time.sleep(1)  # What was left is being closed.
     return Soak(
         requests=done,
-        grown_mb=memory_mb(served.pid) - before_mb,
+        grown_mb=own_mb(served.pid) - before_mb,
         opened=descriptors(served.pid) - open_before,
     )
 

@@ -28,13 +28,25 @@ def cpu_s(root: int) -> float:
 
 def memory_mb(root: int) -> float:
     """Return what a tree has in memory, pages that several share counted once (PSS)."""
+    return _smaps_mb(root, ("Pss:",))
+
+
+def own_mb(root: int) -> float:
+    """Return what of it no file is behind: a library's pages count for more when another server
+    that has it too ends.
+    """
+    return _smaps_mb(root, ("Pss_Anon:", "Pss_Shmem:"))
+
+
+def _smaps_mb(root: int, wanted: tuple[str, ...]) -> float:
     total_kb = 0
     for pid in tree(root):
         try:
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
         except OSError:
             continue
-        total_kb += sum(int(line.split()[1]) for line in rollup.splitlines() if line[:4] == "Pss:")
+        fields = [line.split() for line in rollup.splitlines()]
+        total_kb += sum(int(value) for name, value, *_ in fields if name in wanted)
     return total_kb * 1024 / MEGABYTE
 
 

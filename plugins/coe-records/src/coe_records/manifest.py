@@ -15,7 +15,7 @@ from loguru import logger
 from coe_core.codec import decode, encode, structure
 from coe_records.disk import Disk, replace
 from coe_records.log import Entry, Log
-from coe_records.projection import CHUNK_LINES, Mark
+from coe_records.projection import Mark
 
 
 @frozen(kw_only=True)
@@ -40,6 +40,9 @@ class Manifest:
 
 
 SUFFIX = ".manifest.json"
+LINES_TOGETHER = 20
+"""So many lines of a segment are in memory while it is sealed: what its thread once took, it keeps.
+"""
 
 
 class _Turn(msgspec.Struct):
@@ -160,7 +163,7 @@ def seal(log: Log, marks: Iterable[Mark]) -> None:
 def _seal(log: Log, mark: Mark, before: Mark | None) -> None:
     tally = Tally(mark.path)
     entries = log.entries(mark.path, 0, mark.end_bytes)
-    while chunk := list(islice(entries, CHUNK_LINES)):
+    while chunk := list(islice(entries, LINES_TOGETHER)):
         if damaged := next((entry for entry in chunk if entry.line is None), None):
             raise ValueError(f"byte {damaged.pointer.offset}: {damaged.fault}")
         lines = [entry.line for entry in chunk if entry.line]
