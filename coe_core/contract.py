@@ -454,6 +454,8 @@ class Alert:
     """The text in other languages: `ko` to Korean."""
     playbook: str
     """The path of the page in `docs/playbooks/`."""
+    pages: Mapping[str, str] = field(factory=dict)
+    """The path of the page in other languages: `ko` to the Korean one."""
     at: datetime
     resolved: bool = False
 

@@ -20,7 +20,10 @@ TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 GENERATED = sorted((ROOT / "docs" / "reference").glob("*.md"))
 TOOLS = ("jq", "sqlite3")
 """What readers of some pages have installed besides."""
-FOLLOWED = [page for page in WRITTEN if page not in [*TUTORIALS, *GENERATED]]
+KOREAN = [page for page in WRITTEN if page.name.endswith(".ko.md")]
+TRANSLATED = [page for page in KOREAN if page.parent != ROOT]
+"""Of the same code as the English page beside it, which is followed: test_korean.py."""
+FOLLOWED = [page for page in WRITTEN if page not in [*TUTORIALS, *GENERATED, *TRANSLATED]]
 
 
 def name(page: Path) -> str:
@@ -52,10 +55,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_is_linked_from_the_index() -> None:
     index = ROOT / "docs" / "index.md"
-    linked = {(index.parent / target.partition("#")[0]).resolve() for target in links(index)}
+    linked = aims(index)
     adrs = ROOT / "docs" / "adr"
-    linked |= {(adrs / target).resolve() for target in links(adrs / "README.md")}
-    assert {page for page in (ROOT / "docs").rglob("*.md") if page != index} <= linked
+    linked |= aims(adrs / "README.md") | aims(index.with_name("index.ko.md"))
+    assert set((ROOT / "docs").rglob("*.md")) <= linked
 
 
 def test_every_alert_about_the_records_has_a_playbook() -> None:
@@ -82,6 +85,11 @@ def links(page: Path) -> list[str]:
             if href and not re.match(r"\w+:", href):
                 found.append(href)
     return found
+
+
+def aims(page: Path) -> set[Path]:
+    """The files that a page links to."""
+    return {(page.parent / link.partition("#")[0]).resolve() for link in links(page)}
 
 
 def anchors(page: Path) -> set[str]:

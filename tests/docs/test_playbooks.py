@@ -11,7 +11,7 @@ from coe_core.settings import Settings
 
 from .conftest import ROOT
 
-NAMED = re.compile(r"docs/playbooks/[a-z0-9-]+\.md")
+NAMED = re.compile(r"docs/playbooks/[a-z0-9-]+(?:\.ko)?\.md")
 SOURCES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
 RULES = load(None)
 
@@ -23,6 +23,11 @@ def test_rule_has_its_playbook(rule: Rule) -> None:
     pages = (page, page.with_name("README.md"))
     named = [rule.name in each.read_text(encoding="utf-8") for each in pages]
     assert any(named), f"neither {rule.page} nor the list of playbooks names {rule.name}"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_rule_that_is_told_in_korean_has_its_playbook_in_korean(rule: Rule) -> None:
+    assert {(ROOT / page).exists() for page in rule.pages.values()} <= {True}, rule.pages
 
 
 def test_playbooks_that_plugins_name_are_there() -> None:

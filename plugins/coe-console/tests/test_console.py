@@ -114,6 +114,7 @@ class Burning:
                 text=text,
                 said={"ko": "불타는 중"},
                 playbook="p.md",
+                pages={"ko": "p.ko.md"},
                 at=now,
             )
         ]
@@ -336,6 +337,7 @@ async def test_korean_pages(application: Composed) -> None:
     assert "벽" in page
     assert "최근 턴" in page
     assert "불타는 중" in page
+    assert "p.ko.md" in page
     assert "burning" not in page
 
 

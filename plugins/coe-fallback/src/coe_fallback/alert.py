@@ -30,6 +30,7 @@ class BreakerOpen:
                 text=f"the model {alias!r} has failed too often and is left alone",
                 said={"ko": f"너무 자주 실패하여 호출을 멈춘 모델: {alias}"},
                 playbook="docs/playbooks/breaker-open.md",
+                pages={"ko": "docs/playbooks/breaker-open.ko.md"},
                 at=now,
             )
             for alias, breaker in self.breakers.standing().items()
@@ -55,6 +56,7 @@ class FallbackActive:
                 text="an operator has switched the last resort on: it answers what fails",
                 said={"ko": "운영자가 최후 수단을 켰습니다. 실패한 턴에 그 모델이 응답합니다"},
                 playbook="docs/playbooks/fallback-active.md",
+                pages={"ko": "docs/playbooks/fallback-active.ko.md"},
                 at=now,
             )
         ]

@@ -76,7 +76,7 @@ class Rule:
     """The page in `docs/playbooks/`, without its ending."""
     text: str = field(validator=min_len(1))
     text_ko: str = ""
-    """The same in Korean."""
+    """The same in Korean; the playbook then has a page in Korean too."""
     any: tuple[tuple[Condition, ...], ...] = field(validator=_some)
     """It holds while all conditions of one of these do."""
     per: str | None = None
@@ -90,6 +90,11 @@ class Rule:
     def page(self) -> str:
         """The path of the playbook."""
         return f"docs/playbooks/{self.playbook}.md"
+
+    @property
+    def pages(self) -> Mapping[str, str]:
+        """The path of the playbook in other languages."""
+        return {"ko": f"docs/playbooks/{self.playbook}.ko.md"} if self.text_ko else {}
 
     def held(self, samples: Sequence[Sample]) -> Held:
         """Tell for which values of its label it holds."""

@@ -127,5 +127,6 @@ def _alert(rule: Rule, value: str, measured: float, now: datetime) -> Alert:
         text=f"{of_label}{rule.text} ({measured:.4g})",
         said={"ko": f"{of_value}{rule.text_ko} ({measured:.4g})"} if rule.text_ko else {},
         playbook=rule.page,
+        pages=rule.pages,
         at=now,
     )

@@ -126,6 +126,7 @@ class RecordsRule:
                 text=text,
                 said={"ko": self.text_ko},
                 playbook=f"docs/playbooks/{self.playbook}.md",
+                pages={"ko": f"docs/playbooks/{self.playbook}.ko.md"},
                 at=now,
             )
         ]

@@ -211,6 +211,7 @@ class FailedBatchesRule:
                 text=_said([each for each in failed if each.what == what]),
                 said={"ko": f"{what}: 로그 묶음이 작업에서 실패하여 처리되지 않았습니다"},
                 playbook="docs/playbooks/failed-batches.md",
+                pages={"ko": "docs/playbooks/failed-batches.ko.md"},
                 at=now,
             )
             for what in sorted({each.what for each in failed})
