@@ -1,5 +1,7 @@
 import os
 import shutil
+import signal
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -7,12 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from attrs import evolve
 from coe_records.audit import audit
 from coe_records.disk import Disk
 from coe_records.folder import DataFolder
 from coe_records.log import Log
+from coe_records.rebuild import rebuild
 from coe_records.writer import Draft, Writer
 
 from coe_core.error import Unavailable
@@ -51,6 +55,36 @@ def write(
 
 def reopen(folder: DataFolder, open_writer: Open) -> None:
     open_writer(folder).close()
+
+
+@pytest.mark.parametrize("database_kind", ["postgres"], indirect=True)
+@pytest.mark.parametrize("recover", ["open", "rebuild"])
+def test_a_commit_that_outlives_its_process_is_waited_for(
+    folder: DataFolder, open_writer: Open, make_turn: MakeTurn, recover: str
+) -> None:
+    """The server goes on with a commit whose sender was killed, and recovery, which does not see
+    its rows yet, would write them too.
+    """
+    reopen(folder, open_writer)
+    with psycopg.connect(str(folder.server)) as connection:
+        connection.execute("""
+            CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
+            CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON interactions
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()
+        """)
+    if (child := os.fork()) == 0:
+        open_writer(folder).commit([Draft.of(make_turn())])
+        os._exit(1)
+    while not folder.log_bytes:
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    if recover == "open":
+        reopen(folder, open_writer)
+    else:
+        rebuild(folder)
+    assert audit(folder).faults == ()
 
 
 @pytest.mark.parametrize("torn", [b"{", b'{"kind":"interaction","writer":"w1"', b"\0" * 4096])

@@ -98,6 +98,12 @@ class Connection(Protocol):
         """
         ...
 
+    def outlast(self, name: str) -> None:
+        """Wait, if not for ever, for what a process that held the lock, and was killed, may still
+        be committing.
+        """
+        ...
+
     def close(self) -> None:
         """Close it."""
         ...

@@ -40,7 +40,8 @@ PATIENCE = {
 """How soon libpq gives a silent server up, unless the address says otherwise."""
 
 LOCK_TIMEOUT = "30s"
-RELEASE_S = 2.0
+RELEASE_S = 5.0
+"""How long a server may take to see that a process was killed: it ends a commit first."""
 
 
 @define
@@ -98,20 +99,29 @@ class PostgresConnection:
         return nullcontext()
 
     def hold(self, name: str) -> bool:
-        """Take a lock for as long as this connection, and those that replace it, are open. The
-        server may take a moment to see that a killed process has let go of it.
-        """
-        until_s = time.monotonic() + RELEASE_S
-        while not (is_held := self._try_hold(name)) and time.monotonic() < until_s:
-            time.sleep(0.02)
+        """Take a lock for as long as this connection, and those that replace it, are open."""
+        is_held = self._wait_for(name)
         if is_held and name not in self._held:
             self._held.append(name)
         return is_held
 
-    def _try_hold(self, name: str) -> bool:
-        query = "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '/' || %s, 0))"
-        ((is_held,),) = self._raw.execute(query, [name]).fetchall()
-        return bool(is_held)
+    def outlast(self, name: str) -> None:
+        """Wait until the lock can be had: the server lets go of it when all else has ended."""
+        if self._wait_for(name):
+            self._lock("pg_advisory_unlock", name)
+
+    def _wait_for(self, name: str) -> bool:
+        until_s = time.monotonic() + RELEASE_S
+        while not (is_held := self._lock("pg_try_advisory_lock", name)):
+            if time.monotonic() > until_s:
+                break
+            time.sleep(0.02)
+        return is_held
+
+    def _lock(self, function: str, name: str) -> bool:
+        query = f"SELECT {function}(hashtextextended(current_schema() || '/' || %s, 0))"
+        ((done,),) = self._raw.execute(query, [name]).fetchall()
+        return bool(done)
 
     def close(self) -> None:
         """Close it."""

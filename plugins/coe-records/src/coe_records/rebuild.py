@@ -15,7 +15,7 @@ from coe_records.log import Tell, untold
 from coe_records.migration import migrate
 from coe_records.projection import CHUNK_LINES, Projection
 from coe_records.recovery import stop_seqs
-from coe_records.registry import ELSEWHERE, register
+from coe_records.registry import ELSEWHERE, outlast_dead, register
 
 
 @frozen(kw_only=True)
@@ -43,6 +43,7 @@ def rebuild(folder: DataFolder, tell: Tell = untold, *, may_forget: bool = False
         migrate(folder.tables)
         projection = folder.projection()
         with closing(projection.connection), projection.transaction():
+            outlast_dead(folder, projection.connection)
             register(folder, projection.connection, folder.known_writers)
             result = _refill(projection, tell)
             if not may_forget:

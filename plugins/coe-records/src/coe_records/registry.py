@@ -10,7 +10,7 @@ from coe_core.error import StartRefused
 from coe_records import table
 from coe_records.database import Connection
 from coe_records.disk import Disk, replace
-from coe_records.folder import DataFolder
+from coe_records.folder import DataFolder, release
 from coe_records.log import Log
 
 # Which segments are in other logs; the value is the id of ours.
@@ -36,6 +36,21 @@ def register(folder: DataFolder, connection: Connection, writers: Sequence[str])
         )
     rows = [(writer, ours, socket.gethostname()) for writer in writers if writer not in known]
     connection.insert(table.writers, rows, clash="ignore")
+
+
+def outlast_dead(folder: DataFolder, connection: Connection) -> None:
+    """Wait until a server has done with what processes that were killed had it commit: whoever
+    looks sooner does not see those rows, and writes them too. The caller holds the log's lock.
+    """
+    if folder.server is None:
+        return
+    claims = folder.dead_writers()
+    try:
+        for writer in claims:
+            connection.outlast(writer)
+    finally:
+        for claim in claims.values():
+            release(claim)
 
 
 def elsewhere(connection: Connection, log: Log) -> dict[str, str]:

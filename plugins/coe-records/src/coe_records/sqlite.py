@@ -54,6 +54,9 @@ class SqliteConnection(sqlite3.Connection):
         """Take nothing: who shares the file shares the folder, and the locks on files in it."""
         return True
 
+    def outlast(self, name: str) -> None:
+        """Do nothing: a transaction ends with its process."""
+
 
 @cache
 def _insert(into: sa.Table, clash: Clash) -> str:

@@ -37,7 +37,7 @@ from coe_records.manifest import seal as seal_segments
 from coe_records.migration import migrate
 from coe_records.projection import Mark, Projection, line_row
 from coe_records.recovery import chain_end, recover
-from coe_records.registry import register
+from coe_records.registry import outlast_dead, register
 from coe_records.row import Rows, readable
 from coe_records.segment import Segment
 
@@ -129,6 +129,7 @@ class Writer:
             projection = folder.projection()
             try:
                 register(folder, projection.connection, folder.known_writers)
+                outlast_dead(folder, projection.connection)
                 recover(projection, disk)
                 name, claim = _claim(folder, projection.connection)
             except BaseException:
