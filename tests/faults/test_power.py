@@ -22,6 +22,13 @@ def test_nothing_acknowledged_is_lost(prove: Run, shim: Path, before: str, image
     assert seen["distinct"] > images / 5
 
 
+def test_lines_that_were_refused_are_off_the_disk_before_their_segment_is_sealed(
+    prove: Run, shim: Path
+) -> None:
+    """The life of this seed has such: cut off after a sync that failed, and never synced again."""
+    prove("crash", "--seed", "20261149", "--before", "a life", "--images", "60", preload=shim)
+
+
 @pytest.mark.parametrize(
     ("before", "images"),
     [

@@ -64,6 +64,15 @@ def write_all(disk: Disk, fd: int, text: bytes) -> None:
         rest = rest[disk.write(fd, rest) :]
 
 
+def sync(disk: Disk, path: Path) -> None:
+    """Wait until a file is on the disk as it is, with its size."""
+    fd = disk.open(path)
+    try:
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+
+
 def replace(disk: Disk, path: Path, text: bytes) -> None:
     """Make a file hold the text, durably, whatever happens: all of it, or what it held before."""
     new = path.with_name(f"{path.name}.new")

@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from loguru import logger
 
 from coe_core.codec import decode, encode, structure
-from coe_records.disk import Disk, replace
+from coe_records.disk import Disk, replace, sync
 from coe_records.log import Entry, Log
 from coe_records.projection import Mark
 
@@ -148,6 +148,9 @@ def find(events: Path, segment: str) -> Manifest | None:
 def seal(log: Log, marks: Iterable[Mark]) -> None:
     """Seal the segments of one writer that it has left, in the order of its chain, unless that is
     done. One that does not end where its mark says is left to recovery and to `repair`.
+
+    Recovery takes a sealed segment for whole, so that its end must be durable before it is sealed:
+    what was written behind it, and refused, may have been cut off without a sync.
     """
     before: Mark | None = None
     for mark in marks:
@@ -168,6 +171,7 @@ def _seal(log: Log, mark: Mark, before: Mark | None) -> None:
             raise ValueError(f"byte {damaged.pointer.offset}: {damaged.fault}")
         lines = [entry.line for entry in chunk if entry.line]
         tally.add(chunk, [_turn_id(line.body).id for line in lines if line.kind == "interaction"])
+    sync(Disk(), log.events / mark.path)
     write(log.events, tally.manifest(*_link(log.events, before)))
 
 
