@@ -135,7 +135,7 @@ def _made(turns: list[Interaction]) -> tuple[bytes, Rows, Mark]:
     for turn in turns:
         draft = Draft.of(turn)
         place = Pointer(segment="raw.jsonl", offset=0, length=len(draft.text), sha256="0" * 64)
-        rows.add(draft.kind, draft.body, place)
+        rows.add(draft.body, place)
         texts.append(b'{"header":"%s","body":%s}\n' % (b"0" * 260, draft.text))
     return b"".join(texts), rows, Mark("raw.jsonl", "w1", 1, 1, 1, "0" * 64)
 

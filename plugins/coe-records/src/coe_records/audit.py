@@ -14,6 +14,7 @@ from attrs import asdict, define, evolve, field, frozen
 from coe_core.codec import structure
 from coe_core.record import Pointer
 from coe_records import manifest
+from coe_records.body import Interaction, Repair
 from coe_records.comparison import Comparison, Piece
 from coe_records.database import Connection
 from coe_records.envelope import GENESIS, Line
@@ -224,10 +225,10 @@ class Audit:
                 if mark is not None and entry.end == mark.end_bytes:
                     agrees = moved(begun, entry, line) == mark
                 body = piece.add(entry.pointer, line)
-                if line.kind == "interaction":
-                    turns.append(body["id"])
-                elif line.kind == "repair" and body.get("restored"):
-                    self._restored.add(structure(body["lost"], Pointer))
+                if isinstance(body, Interaction):
+                    turns.append(body.id)
+                elif isinstance(body, Repair) and body.restored:
+                    self._restored.add(structure(body.lost, Pointer))
             tally.add(chunk, turns)
             comparison.compare(piece)
             self._records += len(piece.lines)

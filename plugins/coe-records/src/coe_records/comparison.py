@@ -10,15 +10,15 @@ from typing import Any
 
 from attrs import define, field
 
-from coe_core.codec import decode
 from coe_core.error import RecordDamaged
 from coe_core.record import Pointer
+from coe_records.body import Body, body_of
 from coe_records.database import Connection, Cursor
 from coe_records.envelope import Line
 from coe_records.log import Log
 from coe_records.projection import Projection, json_list
 from coe_records.registry import ELSEWHERE
-from coe_records.row import Row, Rows, readable
+from coe_records.row import Row, Rows
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "interactions": ("id",),
@@ -41,11 +41,11 @@ class Piece:
     lines: list[tuple[Pointer, Line]] = field(factory=list, init=False)
     rows: Rows = field(factory=Rows, init=False)
 
-    def add(self, pointer: Pointer, line: Line) -> Any:
+    def add(self, pointer: Pointer, line: Line) -> Body:
         """Take a line; returns its body, which is kept nowhere."""
-        body = _body(line)
+        body: Body = body_of(line.kind, line.body)
         self.lines.append((pointer, line))
-        self.rows.add(line.kind, body, pointer)
+        self.rows.add(body, pointer)
         return body
 
 
@@ -87,7 +87,7 @@ class Comparison:
         """Whether a table has these rows of these turns; any more are seen by their number."""
         if not made:
             return True
-        made.sort(key=itemgetter(slice(len(KEYS[table]))))
+        made.sort(key=itemgetter(*range(len(KEYS[table]))))
         return self._rows(table, {row[0] for row in made}) == made
 
     def _compare_each(self, lines: Sequence[tuple[Pointer, Line]], rows: Rows) -> None:
@@ -179,7 +179,7 @@ class Comparison:
             self._note("dangling", where, f"there is no such record at {_shown(row)}")
             return
         rows = Rows()
-        rows.add(line.kind, _body(line), _pointer(row))
+        rows.add(body_of(line.kind, line.body), _pointer(row))
         if row not in (*_by_table(rows)[table], *rows.settled):
             self._note("extra", where, f"the record at {_shown(row)} does not say so")
 
@@ -191,10 +191,6 @@ class Comparison:
             return self._projection.line(pointer) if is_theirs else self._log.read(pointer)
         except (RecordDamaged, TypeError, ValueError, OverflowError):
             return None  # Whatever a row may hold when its bytes were changed.
-
-
-def _body(line: Line) -> Any:
-    return readable(decode(line.body), line.body)
 
 
 def _by_table(rows: Rows) -> dict[str, list[Row]]:

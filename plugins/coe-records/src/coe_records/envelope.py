@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
-from attrs import frozen
+from msgspec import Struct
 
 from coe_core.record import Pointer
 
@@ -32,8 +32,7 @@ class Damaged(Exception):
     """Some bytes of the log are not what was written; the message says why."""
 
 
-@frozen
-class Line:
+class Line(Struct, frozen=True, gc=False):
     """A line, read and checked by itself; the chain is for its reader to check."""
 
     kind: str

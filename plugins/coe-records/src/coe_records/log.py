@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from attrs import frozen
+from msgspec import Struct
 
 from coe_core.error import RecordDamaged
 from coe_core.record import Pointer
@@ -37,8 +38,7 @@ def unshown(_stage: str, _length: int) -> AbstractContextManager[Tell]:
     return nullcontext(untold)
 
 
-@frozen
-class Entry:
+class Entry(Struct, frozen=True, gc=False):
     """What stands at a place in a segment: a line, or bytes that are none, and why not."""
 
     pointer: Pointer

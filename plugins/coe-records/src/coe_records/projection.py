@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 from attrs import astuple, evolve, frozen
 
-from coe_core.codec import decode
 from coe_core.error import RecordDamaged
 from coe_core.record import Pointer
 from coe_records import table
+from coe_records.body import Body, body_of, group_of, once_of
 from coe_records.database import Connection
 from coe_records.envelope import Line
 from coe_records.log import Entry, Log
 from coe_records.registry import ELSEWHERE
-from coe_records.row import Row, Rows, group_of, once_of, readable
+from coe_records.row import Row, Rows
 
 CHUNK_LINES = 500
 
@@ -217,10 +217,10 @@ class Projection:
         for entry, line in good:
             mark = moved(mark, entry, line)
         if good and mark is not None:
-            found = [(entry, line, readable(decode(line.body), line.body)) for entry, line in good]
+            found = [(e, line, body_of(line.kind, line.body)) for e, line in good]
             self.insert(self._rows(found), mark)
             if self.keeps_lines:  # It may have them, since no table of them is ever emptied.
-                lines = [line_row(e.pointer, line.kind, body, e.raw) for e, line, body in found]
+                lines = [line_row(e.pointer, body, e.raw) for e, _, body in found]
                 self.connection.insert(table.lines, lines, clash="ignore")
         return evolve(
             so_far,
@@ -245,13 +245,13 @@ class Projection:
                     return False
         return True
 
-    def _rows(self, found: Sequence[tuple[Entry, Line, Any]]) -> Rows:
-        ids = [once for _, line, body in found if (once := once_of(line.kind, body))]
+    def _rows(self, found: Sequence[tuple[Entry, Line, Body]]) -> Rows:
+        ids = [once for _, _, body in found if (once := once_of(body))]
         known = self.known(ids)
-        winners: dict[Any, tuple[Pointer, Line, Any]] = {}
+        winners: dict[Any, tuple[Pointer, Line, Body]] = {}
         for entry, line, body in found:
             pointer = entry.pointer
-            key: Any = once_of(line.kind, body) or pointer
+            key: Any = once_of(body) or pointer
             rival = winners.get(key)
             if rival and rival[1].rank <= line.rank:
                 continue
@@ -259,8 +259,8 @@ class Projection:
                 continue
             winners[key] = (pointer, line, body)
         rows = Rows()
-        for pointer, line, body in winners.values():
-            rows.add(line.kind, body, pointer)
+        for pointer, _, body in winners.values():
+            rows.add(body, pointer)
         return rows
 
     def _displaces(self, line: Line, at: Pointer, id_: str, recorded: Pointer) -> bool:
@@ -274,9 +274,9 @@ class Projection:
         return True
 
 
-def line_row(pointer: Pointer, kind: str, body: Any, raw: bytes) -> Row:
+def line_row(pointer: Pointer, body: Body, raw: bytes) -> Row:
     """Make the row of a line itself."""
-    return (pointer.segment, pointer.offset, group_of(kind, body), raw)
+    return (pointer.segment, pointer.offset, group_of(body), raw)
 
 
 def moved(mark: Mark | None, entry: Entry, line: Line) -> Mark:

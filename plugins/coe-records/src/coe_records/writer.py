@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 from attrs import define, field, frozen
 from loguru import logger
 
-from coe_core.codec import rfc3339, unstructure
+from coe_core.codec import encode, rfc3339
 from coe_core.error import StartRefused, Unavailable
 from coe_core.message import Json
 from coe_core.record import (
@@ -26,6 +25,8 @@ from coe_core.record import (
     Summary,
 )
 from coe_core.service import Clock
+from coe_records.body import Body, body_of, owner_of
+from coe_records.body import Repair as RepairBody
 from coe_records.database import Connection, raised
 from coe_records.disk import Disk
 from coe_records.envelope import GENESIS, Line, seal
@@ -38,7 +39,7 @@ from coe_records.migration import migrate
 from coe_records.projection import Mark, Projection, line_row
 from coe_records.recovery import chain_end, recover
 from coe_records.registry import outlast_dead, register
-from coe_records.row import Rows, readable
+from coe_records.row import Rows
 from coe_records.segment import Segment
 
 LOCK_S = 30.0
@@ -77,17 +78,16 @@ class Draft:
     kind: str
     id: str | None
     """Of what is written once; None for a record that may be written again."""
-    body: Mapping[str, Any]
+    body: Body
     """What its rows are made of."""
     text: bytes
 
     @classmethod
     def of(cls, record: Record | Repair) -> Draft:
         """Turn a record into JSON."""
-        body = unstructure(record)
-        text = msgspec.json.encode(body)
+        kind, text = KINDS[type(record)], encode(record)
         id_ = record.id if isinstance(record, Interaction | Feedback | Summary) else None
-        return cls(KINDS[type(record)], id_, readable(body, text), text)
+        return cls(kind, id_, body_of(kind, text), text)
 
 
 @define
@@ -212,14 +212,14 @@ class Writer:
         pointers, rows, copies, end = [], Rows(), [], segment.end
         for draft, line in zip(drafts, lines, strict=True):
             pointers.append(line.pointer(segment.path, end))
-            rows.add(draft.kind, draft.body, pointers[-1])
-            copies.append(line_row(pointers[-1], draft.kind, draft.body, line.raw))
+            rows.add(draft.body, pointers[-1])
+            copies.append(line_row(pointers[-1], draft.body, line.raw))
             end += len(line.raw)
         goes_on = self._mark is not None and self._mark.path == segment.path
         first_seq = self._mark.first_seq if self._mark and goes_on else lines[0].seq
         mark = Mark(segment.path, self.name, first_seq, lines[-1].seq, end, lines[-1].head)
         for draft in drafts:
-            if draft.kind == "repair":
+            if isinstance(draft.body, RepairBody):
                 self._forget_lost(draft.body)
         # Rows that the database refuses are refused before anything is in the log.
         self._projection.insert(rows, mark, copies)
@@ -235,11 +235,10 @@ class Writer:
         self._tried_at = now
         return rfc3339(now)
 
-    def _forget_lost(self, repair: Mapping[str, Any]) -> None:
+    def _forget_lost(self, repair: RepairBody) -> None:
         """Make room for what is restored, in the transaction in which it is."""
-        for kind, body in repair.get("restored", {}).items():
-            owner = body["intent"]["owner_id"] if kind == "settlement" else body["id"]
-            lost = repair["lost"]
+        for restored in repair.records():
+            lost, owner = repair.lost, owner_of(restored)
             self._projection.forget(owner, lost["segment"], lost["offset"])
 
     def _seal(self, drafts: Sequence[Draft], at: str) -> Iterator[Line]:
