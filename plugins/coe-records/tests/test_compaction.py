@@ -199,16 +199,23 @@ def test_killed_at_any_moment_it_is_in_one_form_or_the_other(
     truth = [log.raw(pointer) for pointer in places]
     code = "import sys, pathlib; from coe_records.compaction import Compaction; "
     code += "from coe_records.folder import DataFolder; "
-    code += "Compaction(DataFolder(pathlib.Path(sys.argv[1]))).compact(lambda _: None)"
+    code += "tell = lambda _: sys.stdin.buffer.read(1); "
+    code += "Compaction(DataFolder(pathlib.Path(sys.argv[1]))).compact(tell)"
     for _ in range(kills):
         before = len(list(folder.events.glob("*/*.parquet")))
-        process = subprocess.Popen([sys.executable, "-c", code, str(folder.path)])
+        command = [sys.executable, "-c", code, str(folder.path)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        assert process.stdin
+        # It may do four segments, however late we come to kill it, so that some are left.
+        process.stdin.write(b"." * (before + 3))
+        process.stdin.flush()
         while process.poll() is None and len(list(folder.events.glob("*/*.parquet"))) == before:
             time.sleep(0.001)
         time.sleep(chance.random() * 0.01)  # Not for anything: the moment is the point.
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGKILL)
         process.wait()
+        process.stdin.close()
         assert [log.raw(pointer) for pointer in places] == truth
         assert audit(folder).faults == ()
     assert list(folder.events.glob("*/*.jsonl"))[1:], "it was never killed in the middle"
