@@ -154,16 +154,17 @@ def compare(root: Path, concurrency: int, count: int) -> None:
 
 
 def look_back(folder: DataFolder) -> None:
-    """Measure verify and rebuild on what the last run wrote."""
-    with stopwatch() as cost:
-        report = audit(folder)
-        print(f"verify   {_per_cpu_second(cost(report.records))}, {len(report.faults)} faults")
-    with stopwatch() as cost:
-        print(f"rebuild  {_per_cpu_second(cost(rebuild(folder).records))}")
-
-
-def _per_cpu_second(cost: Cost) -> str:
-    return f"{cost.turns / cost.cpu_s:,.0f} records per CPU second"
+    """Measure verify and rebuild on what a run wrote, and print the best of each."""
+    found: dict[str, list[Cost]] = {"verify": [], "rebuild": []}
+    for _ in range(RUNS):
+        for name, work in (("verify", audit), ("rebuild", rebuild)):
+            with stopwatch() as cost:
+                found[name].append(cost(work(folder).records))
+    for name, costs in found.items():
+        per_s = max(cost.turns / cost.cpu_s for cost in costs)
+        print(f"{name:8} {per_s:,.0f} records per CPU second")
+    if faults := audit(folder).faults:
+        raise SystemExit(f"{len(faults)} faults")
 
 
 def main() -> None:
