@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 from typing import cast
+from urllib.parse import unquote
 
 import pytest
 from coe_records.monitor import RecordsMonitor, rules
@@ -83,7 +84,7 @@ def links(page: Path) -> list[str]:
         for child in token.children or []:
             href = str(child.attrGet("href") or "")
             if href and not re.match(r"\w+:", href):
-                found.append(href)
+                found.append(unquote(href))
     return found
 
 
