@@ -15,15 +15,15 @@ from .conftest import ROOT
 from .page import Command, Reader, commands, fences
 
 WRITTEN = [ROOT / "README.md", ROOT / "README.ko.md", ROOT / "CONTRIBUTING.md"]
-WRITTEN += [ROOT / "deploy" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+WRITTEN += sorted([*(ROOT / "deploy").glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+KOREAN = [page for page in WRITTEN if page.name.endswith(".ko.md")]
+TRANSLATED = [page for page in KOREAN if page.parent != ROOT]
+"""Of the same code as the English page beside it, which is followed: test_korean.py."""
+TUTORIALS = sorted({*(ROOT / "docs" / "tutorials").glob("*.md")} - {*TRANSLATED})
 """Followed in an environment of their own: test_tutorials.py."""
 GENERATED = sorted((ROOT / "docs" / "reference").glob("*.md"))
 TOOLS = ("jq", "sqlite3")
 """What readers of some pages have installed besides."""
-KOREAN = [page for page in WRITTEN if page.name.endswith(".ko.md")]
-TRANSLATED = [page for page in KOREAN if page.parent != ROOT]
-"""Of the same code as the English page beside it, which is followed: test_korean.py."""
 FOLLOWED = [page for page in WRITTEN if page not in [*TUTORIALS, *GENERATED, *TRANSLATED]]
 
 
