@@ -58,3 +58,11 @@ def test_leads_to_the_english_page_and_back(page: Path) -> None:
 def test_stays_in_korean_where_it_can(page: Path) -> None:
     others = aims(page) - {english(page)}
     assert [name(other) for other in others if korean(other).exists()] == []
+
+
+@pytest.mark.parametrize("page", KOREAN, ids=name)
+def test_shows_no_asterisk(page: Path) -> None:
+    """Where a particle follows, `**` after a backtick or a bracket does not end what is bold."""
+    for token in MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8")):
+        for child in token.children or []:
+            assert child.type != "text" or "**" not in child.content, token.content
