@@ -20,6 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,10 +31,11 @@ import numpy as np
 from attrs import frozen
 from coe_models_local.plugin import LocalPlugin
 from coe_retrieval.array import Rows, Scores
-from coe_retrieval.content import content
+from coe_retrieval.content import content, meant
 from coe_retrieval.embedding import UNRELATED
 from coe_retrieval.fusion import APART, JOINT, fuse, nearness
 from coe_retrieval.lexical import ALONE, NOBODY, Kernel, LexicalIndex
+from coe_retrieval.period import Calendar, Period
 from coe_retrieval.shelf import CONVERSATION
 from coe_retrieval.speaker import Speakers
 from coe_retrieval.term import terms
@@ -67,6 +69,8 @@ class Collection:
     behind: Sequence[int]
     """Of each passage of a conversation the number of the one before; NOBODY for none."""
     questions: Sequence[Asked]
+    days: Sequence[date] = ()
+    """Of a conversation, when each passage was said."""
 
     def lexical(self, split: Callable[[str], Sequence[str]], kernel: Kernel) -> Rows:
         """Score all passages for all questions by their words."""
@@ -74,6 +78,28 @@ class Collection:
         for passage, before in zip(self.passages, self.behind, strict=True):
             index.add(split(content(passage)), behind=before)
         return np.stack([index.scores(split(asked.text)) for asked in self.questions])
+
+    def meant(self) -> Sequence[str]:
+        """Return what is embedded of the turns of a conversation."""
+        said = self.passages
+        pairs = zip(said, self.behind, strict=True)
+        return [meant(turn, None if b == NOBODY else said[b]) for turn, b in pairs]
+
+    def by_speaker(self, scores: Rows) -> Rows:
+        """Favour what the one said whom a question names."""
+        speakers = Speakers()
+        for number, passage in enumerate(self.passages):
+            speakers.add(passage.title, number)
+        pairs = zip(scores, self.questions, strict=True)
+        return np.stack([speakers.favour(row, terms(asked.text)) for row, asked in pairs])
+
+    def by_period(self, scores: Rows) -> Rows:
+        """Favour what was said when a question names."""
+        calendar = Calendar()
+        for number, day in enumerate(self.days):
+            calendar.add(day, number)
+        pairs = zip(scores, self.questions, strict=True)
+        return np.stack([calendar.favour(row, Period.named(asked.text)) for row, asked in pairs])
 
 
 def plain_words(text: str) -> list[str]:
@@ -115,7 +141,7 @@ def variants(
     yield "dense", similar
     unrelated = (questions @ embedder.rows(UNRELATED, "passage").T).mean(axis=1)
 
-    def fused(words: Rows, overlap: float) -> Rows:
+    def fused(words: Rows, overlap: float, similar: Rows = similar) -> Rows:
         triples = zip(words, similar, unrelated.tolist(), strict=True)
         return np.stack([fuse(*each, overlap).scores for each in triples])
 
@@ -125,14 +151,13 @@ def variants(
     if set(collection.behind) != {NOBODY}:
         near = collection.lexical(terms, CONVERSATION)
         yield "lexical + neighbours", near
-        yield "sum + neighbours", (summed := fused(near, APART))
-        speakers = Speakers()
-        for number, passage in enumerate(collection.passages):
-            speakers.add(passage.title, number)
-        pairs = zip(summed, collection.questions, strict=True)
-        favoured = [speakers.favour(row, terms(asked.text)) for row, asked in pairs]
-        yield "sum + near + speaker", np.stack(favoured)
+        yield "sum + neighbours", fused(near, APART)
         yield "joint + neighbours", fused(near, JOINT)
+        answers = questions @ embedder.rows(collection.meant(), "passage").T
+        yield "dense, answers", answers
+        yield "sum + near + answers", (summed := fused(near, APART, answers))
+        yield "... + speaker", (favoured := collection.by_speaker(summed))
+        yield "... + period", collection.by_period(favoured)
         return
     yield "joint, reranked", reranked(collection, joint, second)
     if find_spec("kiwipiepy") is not None:
@@ -180,10 +205,14 @@ def conversation(path: Path) -> Collection:
     told = json.loads(path.read_text(encoding="utf-8"))
     passages: list[Passage] = []
     behind: list[int] = []
+    days: list[date] = []
     for name, said in told.items():
         if not re.fullmatch(r"session_\d+", name) or not isinstance(said, list):
             continue
+        at = told[f"{name}_date_time"]
+        day = datetime.strptime(at, "%I:%M %p on %d %B, %Y").date()  # noqa: DTZ007 it has no zone
         for position, turn in enumerate(said):
+            days.append(day)
             behind.append(len(passages) - 1 if position else NOBODY)
             shown = f" [shares {turn['blip_caption']}]" if turn.get("blip_caption") else ""
             passages.append(
@@ -191,7 +220,7 @@ def conversation(path: Path) -> Collection:
                     id=turn["dia_id"],
                     text=turn["text"] + shown,
                     layer="group:bench",
-                    source=f"session {name}, {told[f'{name}_date_time']}",
+                    source=f"session {name}, {at}",
                     item=name,
                     kind="turn",
                     title=turn["speaker"],
@@ -204,7 +233,7 @@ def conversation(path: Path) -> Collection:
         for q in told["qa"]
         if q["category"] in CATEGORIES and (gold := _gold(q["evidence"], numbers))
     ]
-    return Collection(passages, behind, questions)
+    return Collection(passages, behind, questions, days)
 
 
 def _gold(evidence: Sequence[str], numbers: dict[str, int]) -> frozenset[int]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 from coe_retrieval.array import Vector
-from coe_retrieval.content import digest
+from coe_retrieval.content import ANSWERED, digest
 from coe_retrieval.matrix import Matrix
 from coe_retrieval.question import Question
 from coe_retrieval.shelf import FORGETS, Shelf
@@ -98,3 +98,24 @@ def test_what_changes_for_ever_is_not_remembered_for_ever() -> None:
     (shelf,) = shelves.by_name.values()
     assert len(shelf) == 1
     assert len(shelf.passages) <= FORGETS + 3
+
+
+def test_a_turn_is_embedded_behind_the_end_of_what_it_answers() -> None:
+    shelf, last = Shelf(of_turns=True), ""
+    said = ["what pet do you have?", "Oscar", "x" * ANSWERED + " and that is all", "fine"]
+    for text in said:
+        turn = evolve(passage(text[:5], text), kind="turn")
+        shelf.put(turn, behind=last)
+        last = turn.id
+    shelf.put(evolve(passage("alone", "Oscar"), kind="turn"))  # Of another conversation.
+    assert list(shelf.pending.values()) == [
+        said[0],
+        "what pet do you have?\nOscar",
+        f"Oscar\n{said[2]}",
+        f"{said[2][-ANSWERED:]}\nfine",
+        "Oscar",
+    ]
+    assert shelf.contents == {digest(text): text for text in shelf.pending.values()}
+    embedded(shelf)
+    shelf.forget_vectors()
+    assert shelf.contents == {digest(text): text for text in shelf.pending.values()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from attrs import define, field
+from attrs import define, evolve, field
 from loguru import logger
 
 from coe_core.application import Application
@@ -14,7 +14,6 @@ from coe_core.payer import Payer
 from coe_core.service import Embedder
 from coe_retrieval.array import Rows
 from coe_retrieval.question import Question
-from coe_retrieval.term import terms
 
 HEAD, TAIL = 1500, 500
 """Of a longer text, so many of its first and last characters are embedded: no embedder reads more
@@ -49,7 +48,7 @@ class Embedding:
         """Read a question, for vectors of the embedder of that name. Where it cannot be embedded,
         it has its words alone.
         """
-        words = tuple(terms(text))
+        question = Question.read(text)
         from coe_retrieval.matrix import unit
 
         try:
@@ -58,8 +57,9 @@ class Embedding:
             unrelated = await self._background(embedder, alias, parent)
         except CoeError as error:
             logger.bind(code=error.code).warning("a question is sought by its words alone")
-            return Question(words)
-        return Question(words, vector, float((unrelated @ unit(vector)).mean()))
+            return question
+        far = float((unrelated @ unit(vector)).mean())
+        return evolve(question, vector=vector, unrelated=far)
 
     async def passages(self, texts: Sequence[str], embedder: str, parent: Payer) -> Rows:
         """Embed passages by the embedder of that name, a row each. Raises `MissingModel` where the

@@ -21,7 +21,6 @@ from coe_retrieval.embedding import Embedding, embedders
 from coe_retrieval.question import Question
 from coe_retrieval.rerank import Reranking
 from coe_retrieval.shelves import ShelfName, Shelves
-from coe_retrieval.term import terms
 from coe_retrieval.vault import Vault
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class PassageIndex:
         if not shelves.sought(query):
             return []
         wide = reranking.widened(query) if reranking is not None else query
-        questions = {"": Question(tuple(terms(query.text)))}
+        questions = {"": Question.read(query.text)}
         found: Sequence[Passage] | None = None
         while found is None:
             sought = shelves.sought(query).values()  # A shelf may be another than a moment ago.

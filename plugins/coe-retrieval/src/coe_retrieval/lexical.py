@@ -72,6 +72,10 @@ class LexicalIndex:
         self._damping = None
         return number
 
+    def before(self, number: int) -> int:
+        """Return the number of the text that a text follows; NOBODY for none."""
+        return self._before[number]
+
     def remove(self, number: int, terms: Sequence[str]) -> None:
         """Forget a text, which had these terms. Its number is not given to another."""
         for term in set(terms):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from attrs import frozen
 
 from coe_retrieval.array import Vector
+from coe_retrieval.period import Period
+from coe_retrieval.term import terms
 
 
 @frozen(eq=False)
@@ -15,3 +19,10 @@ class Question:
     vector: Vector | None = None
     unrelated: float = 0.0
     """The cosine of the question with texts that have nothing to do with it."""
+    period: Period | None = None
+    """When that was said which it asks about."""
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read a question; it has no vector yet."""
+        return cls(tuple(terms(text)), period=Period.named(text))

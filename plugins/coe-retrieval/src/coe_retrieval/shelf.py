@@ -7,6 +7,7 @@ score of another's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from itertools import islice
 from typing import TypeAlias
 
@@ -15,11 +16,12 @@ from attrs import define, evolve, field
 
 from coe_core.turn import Passage
 from coe_retrieval.array import Vector
-from coe_retrieval.content import content, digest
+from coe_retrieval.content import content, digest, meant
 from coe_retrieval.duplicate import Duplicates
 from coe_retrieval.fusion import APART, JOINT, Fused, fuse
 from coe_retrieval.lexical import ALONE, NOBODY, Kernel, LexicalIndex
 from coe_retrieval.matrix import Matrix
+from coe_retrieval.period import Calendar
 from coe_retrieval.question import Question
 from coe_retrieval.speaker import Speakers
 from coe_retrieval.term import terms
@@ -52,6 +54,7 @@ class Shelf:
     _matrix: Matrix | None = field(default=None, init=False)
     _duplicates: Duplicates = field(factory=Duplicates, init=False)
     _speakers: Speakers = field(factory=Speakers, init=False)
+    _calendar: Calendar = field(factory=Calendar, init=False)
     """Of turns."""
     _pending: dict[int, str] = field(factory=dict, init=False)
     """Numbers without a vector, to the content that is to be embedded."""
@@ -72,30 +75,30 @@ class Shelf:
     @property
     def contents(self) -> Mapping[str, str]:
         """What is to be embedded of the passages, by its digest."""
-        texts = (content(passage) for passage in self.passages if passage is not None)
-        return {digest(text): text for text in texts}
+        return {digest(text): text for text in self._meant().values()}
 
     @property
     def pending(self) -> Mapping[int, str]:
         """What has no vector yet: numbers and contents."""
         return self._pending
 
-    def put(self, passage: Passage, *, behind: str = "") -> None:
+    def put(self, passage: Passage, *, behind: str = "", on: date | None = None) -> None:
         """Take in a passage, in the place of the one with its id; in a conversation, behind the
-        one with another.
+        one with another, said on that day.
         """
         if (number := self._numbers.get(passage.id)) is not None:
             if self.passages[number] == passage:
                 return
             self.remove(passage.id)
         before = self._numbers.get(behind, NOBODY)
-        text = content(passage)
-        number = self._lexical.add(terms(text), behind=before)
+        number = self._lexical.add(terms(content(passage)), behind=before)
         self.passages.append(passage)
         self._numbers[passage.id] = number
-        self._pending[number] = text
+        self._pending[number] = self._meaning(number, passage)
         if self.of_turns:
             self._speakers.add(passage.title, number)
+            if on is not None:
+                self._calendar.add(on, number)
         else:
             self._duplicates.add(number, passage.text)
 
@@ -137,7 +140,7 @@ class Shelf:
     def forget_vectors(self) -> None:
         """Have everything looked up in the vault again, or embedded."""
         self._matrix = None
-        self._pending = {n: content(p) for n, p in enumerate(self.passages) if p is not None}
+        self._pending = self._meant()
 
     def search(self, question: Question, admits: Admits) -> Iterator[Passage]:
         """Yield passages, best first, with score and reason; of near duplicates the best alone."""
@@ -175,6 +178,15 @@ class Shelf:
                 fresh._pending.pop(own)
         return fresh
 
+    def _meant(self) -> dict[int, str]:
+        """Return what is to be embedded, by number."""
+        every = enumerate(self.passages)
+        return {number: self._meaning(number, p) for number, p in every if p is not None}
+
+    def _meaning(self, number: int, passage: Passage) -> str:
+        before = self._lexical.before(number)
+        return meant(passage, None if before == NOBODY else self.passages[before])
+
     def _scores(self, question: Question) -> Fused:
         lexical = self._lexical.scores(question.terms)
         vector, matrix, similarity = question.vector, self._matrix, None
@@ -183,7 +195,8 @@ class Shelf:
             similarity = matrix.similarity(vector, len(lexical), named)
         overlap = APART if self.of_turns else JOINT  # A turn's words are its neighbours' as well.
         fused = fuse(lexical, similarity, question.unrelated, overlap)
-        return evolve(fused, scores=self._speakers.favour(fused.scores, question.terms))
+        favoured = self._speakers.favour(fused.scores, question.terms)
+        return evolve(fused, scores=self._calendar.favour(favoured, question.period))
 
     def _matrix_of(self, dimensions: int) -> Matrix:
         """Return the matrix; vectors of another length are of another embedder, and forgotten."""
