@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -21,14 +21,15 @@ LONGEST = 600
 """Of a longer text, this many letters count."""
 
 
-def pieces(text: str) -> Iterator[str]:
-    """Yield the pieces of a text, and its words marked by a blank."""
+def pieces(text: str) -> list[str]:
+    """Return the pieces of a text, and its words marked by a blank."""
     plain = unicodedata.normalize("NFD", text.casefold()[:LONGEST])
     words = re.findall(r"\w+", plain)
-    yield from (f" {word}" for word in words)
+    found = [f" {word}" for word in words]
     letters = "".join(words)
     for size in SIZES:
-        yield from (letters[at : at + size] for at in range(len(letters) - size + 1))
+        found += [letters[at : at + size] for at in range(len(letters) - size + 1)]
+    return found
 
 
 @frozen(eq=False)
@@ -52,12 +53,12 @@ class Lexicon:
         """Learn the pieces of these texts."""
         import numpy as np
 
-        counted = [Counter(pieces(text)) for text in texts]
-        spread = Counter(piece for counts in counted for piece in counts)
+        found = [pieces(text) for text in texts]
+        spread = Counter(piece for each in found for piece in dict.fromkeys(each))
         index = {piece: number for number, piece in enumerate(spread)}
         shared = np.fromiter(spread.values(), np.float64, len(spread))
         rarity = np.log((1 + len(texts)) / (1 + shared)) + 1
-        weighed = [_weights(counts, index, rarity) for counts in counted]
+        weighed = [_weights(each, index, rarity) for each in found]
         lengths = [len(known) for known, _ in weighed]
         known = np.concatenate([np.empty(0, np.intp), *(known for known, _ in weighed)])
         values = np.concatenate([np.empty(0, np.float32), *(values for _, values in weighed)])
@@ -72,7 +73,7 @@ class Lexicon:
         """
         import numpy as np
 
-        known, own = _weights(Counter(pieces(text)), self.index, self.rarity)
+        known, own = _weights(pieces(text), self.index, self.rarity)
         starts = self.starts[known]
         lengths = self.starts[known + 1] - starts
         ends = np.cumsum(lengths)
@@ -83,13 +84,13 @@ class Lexicon:
         return np.bincount(self.numbers[places], products, self.size).astype(np.float32)
 
 
-def _weights(counts: Counter[str], index: dict[str, int], rarity: Array) -> tuple[Array, Array]:
+def _weights(found: Sequence[str], index: dict[str, int], rarity: Array) -> tuple[Array, Array]:
     """Return the numbers of the pieces that are known, and their weights, as a unit vector: rarity
     times the root of the count.
     """
     import numpy as np
 
-    found = [(index[piece], count) for piece, count in counts.items() if piece in index]
-    known, count = np.array(found, np.intp).reshape(-1, 2).T
+    numbers = [number for number in map(index.get, found) if number is not None]
+    known, count = np.unique(np.array(numbers, np.intp), return_counts=True)
     raw = np.sqrt(count) * rarity[known]
     return known, (raw / max(1e-9, float(raw @ raw) ** 0.5)).astype(np.float32)
