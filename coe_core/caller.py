@@ -310,7 +310,13 @@ class ModelEmbedder:
             named = "[coe] embedder names" if model is None else "an embedder is asked for as"
             raise MissingModel(f"{named} {alias!r}, which is no model of this deployment")
         request = EmbeddingRequest(model=alias, input=tuple(texts), purpose=purpose)
-        return await self.caller.embed_with(target, request, purpose="embedding", parent=parent)
+        questions = parent.ledger.questions if purpose == "query" else {}
+        if (found := questions.get((alias, request.input))) is None:
+            found = await self.caller.embed_with(
+                target, request, purpose="embedding", parent=parent
+            )
+            questions[alias, request.input] = found
+        return found
 
 
 def _params(payer: Payer) -> Parameters:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from attrs import define, field, frozen
 
 from coe_core.identity import AttemptId
-from coe_core.model import NO_USAGE, Usage
+from coe_core.model import NO_USAGE, Usage, Vectors
 
 Purpose: TypeAlias = str
 """What a call is for: `chat`, `embedding`, `summary`, `judge`, `routing`, ..."""
@@ -73,6 +73,10 @@ class Ledger:
     attempts: list[Attempt] = field(factory=list)
     running: dict[AttemptId, Callable[[], None]] = field(factory=dict)
     """How to end each call that has begun and not ended, as cancelled."""
+    questions: dict[tuple[str, tuple[str, ...]], Vectors] = field(factory=dict, repr=False)
+    """By embedder and texts, the vectors of what was sought: several parts of a turn seek what is
+    like the same question, and it is embedded, and paid for, once.
+    """
 
     def cancel_running(self) -> None:
         """End what still runs: a caller may have dropped an answer without closing it."""
