@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from coe_core.codec import decode, encode
 from coe_core.error import StartRefused
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SUFFIX = ".parquet"
 GROUP_BYTES = 1 << 19
 """A row group ends with the line that reaches this size: what is read for a single record."""
+SIZE_BYTES, STARTS = b"size_bytes", b"starts"
+"""In the file's metadata: how long the segment was, and at which byte each row group begins."""
 LEVEL = 9
 """Of zstd: five times slower to write than the default, as fast to read, a fifth smaller."""
 
@@ -62,9 +65,9 @@ def write(path: Path, entries: Iterable[Entry], size_bytes: int) -> None:
             "at": pyarrow.string(),
             "offset_bytes": pyarrow.int64(),
             "raw": pyarrow.binary(),
-        },
-        metadata={"size_bytes": str(size_bytes)},
+        }
     )
+    starts = []
     with parquet.ParquetWriter(
         path,
         schema,
@@ -74,7 +77,10 @@ def write(path: Path, entries: Iterable[Entry], size_bytes: int) -> None:
         write_page_checksum=True,
     ) as writer:
         for rows in _groups(entries):
+            starts.append(rows[0]["offset_bytes"])
             writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
+        # Not as statistics of a column: the library ends the process where those are damaged.
+        writer.add_key_value_metadata({STARTS: encode(starts), SIZE_BYTES: str(size_bytes)})
 
 
 def _groups(entries: Iterable[Entry]) -> Iterator[list[dict[str, Any]]]:
@@ -106,13 +112,7 @@ class CompactedSegment(io.RawIOBase):
         _, parquet = _libraries()
         try:
             self._file: Any = parquet.ParquetFile(path, page_checksum_verification=True)
-            facts = self._file.metadata
-            column = self._file.schema_arrow.get_field_index("offset_bytes")
-            self._starts = [
-                facts.row_group(number).column(column).statistics.min
-                for number in range(facts.num_row_groups)
-            ]
-            self.end = int(self._file.schema_arrow.metadata[b"size_bytes"])
+            self._starts, self.end = _extents(self._file.metadata)
         except FileNotFoundError:
             raise
         except Exception:  # Whatever the library says of bytes that were changed.
@@ -165,6 +165,21 @@ class CompactedSegment(io.RawIOBase):
                 raw = b""
             self._group = (number, raw[:length].ljust(length, b"\0"))
         return self._group[1]
+
+
+def _extents(facts: Any) -> tuple[list[int], int]:
+    """Read from a file's metadata where each row group begins, and where the last one ends. Raises
+    `ValueError` unless each may be so long: a length that one bit made too great has no end.
+    """
+    starts: list[int] = decode(facts.metadata[STARTS])
+    end = int(facts.metadata[SIZE_BYTES])
+    groups = map(facts.row_group, range(facts.num_row_groups))
+    for group, start, stop in zip(groups, starts, [*starts[1:], end], strict=True):
+        if not 0 < stop - start <= group.total_byte_size:
+            raise ValueError(f"no row group has {stop - start} bytes")
+    if starts[0] != 0:
+        raise ValueError(f"it begins at byte {starts[0]}")
+    return starts, end
 
 
 def _libraries() -> tuple[Any, Any]:
