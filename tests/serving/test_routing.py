@@ -1,17 +1,19 @@
 """A request to `auto` is understood by the bundled embedder, and answered by its route's model."""
 
-import contextlib
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from coe_knowledge.plugin import KnowledgePlugin
 from coe_models_local.plugin import LocalPlugin
 from coe_models_openai.plugin import OpenAIPlugin
 from coe_records.plugin import RecordsPlugin
+from coe_retrieval.plugin import RetrievalPlugin
 from coe_routing.plugin import RoutingPlugin
 from coe_server.plugin import ServerPlugin
 
-from coe_core.service import RecordReader
+from coe_core.host import Host
+from coe_core.service import KnowledgeIndex, RecordReader
 from coe_core.testing import deployment
 from coe_core.testing.upstream import Upstream
 
@@ -42,8 +44,8 @@ model = "seeing"
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with Upstream() as upstream, contextlib.AsyncExitStack() as stack:
+async def host() -> AsyncIterator[Host]:
+    async with Upstream() as upstream:
         aliases = ("plain", "careful", "clever", "seeing")
         models = "".join(
             f'[models.{alias}]\nprovider = "openai"\nmodel = "{alias}"\n'
@@ -56,15 +58,21 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
             "local": LocalPlugin,
             "records": RecordsPlugin,
             "routing": RoutingPlugin,
+            "knowledge": KnowledgePlugin,
+            "retrieval": RetrievalPlugin,
         }
-        host = await stack.enter_async_context(deployment(models + ROUTES, plugins=plugins))
-        assert host.application.problems == ()
-        url = await stack.enter_async_context(serving(host))
-        http = httpx.AsyncClient(base_url=url, timeout=60)
-        yield await stack.enter_async_context(http)
-        reader = host.application.need(RecordReader)
-        routes = [turn.route async for turn in reader.interactions("default")]
-        assert all(route is not None and route.reason for route in routes)
+        async with deployment(models + ROUTES, plugins=plugins) as host:
+            assert host.application.problems == ()
+            yield host
+
+
+@pytest.fixture
+async def client(host: Host) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(host) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
+        yield http
+    reader = host.application.need(RecordReader)
+    routes = [turn.route async for turn in reader.interactions("default")]
+    assert all(route is not None and route.reason for route in routes)
 
 
 async def answered_by(client: httpx.AsyncClient, content: object, **headers: str) -> str:
@@ -110,3 +118,20 @@ async def test_it_is_explained_and_learnt_from(client: httpx.AsyncClient) -> Non
     after = await explained()
     assert (after["target"], after["route"], after["router"]) == ("careful", "refunds", "semantic")
     assert after["tools"] == []
+
+
+async def test_what_it_means_and_what_is_known_of_it_take_one_embedding(
+    client: httpx.AsyncClient, host: Host
+) -> None:
+    root = str(client.base_url).removesuffix("/v1/")
+    note = {"source": "refunds.md", "text": "# Refunds\n\nA refund takes three days.\n"}
+    added = await client.post(f"{root}/coe/v1/knowledge/documents", json=note)
+    assert added.status_code == 201, added.text
+    async for _ in host.application.need(KnowledgeIndex).rebuild():
+        pass  # What is known is embedded, and by the first question the routes' examples.
+    assert await answered_by(client, "I want a refund") == "careful"
+    assert await answered_by(client, "how long does a refund take for order 1182? ") == "careful"
+    reader = host.application.need(RecordReader)
+    *_, turn = [turn async for turn in reader.interactions("default")]
+    assert turn.passages
+    assert [attempt.purpose for attempt in turn.attempts] == ["embedding", "chat"]

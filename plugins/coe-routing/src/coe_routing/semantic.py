@@ -116,7 +116,7 @@ class SemanticRouter:
 
     async def read(self, turn: Turn) -> Reading | None:
         """Understand a turn; None when there is nothing to go by."""
-        text = turn.request.text
+        text = turn.request.text.strip()  # As retrieval seeks it: one question, embedded once.
         if (before := asked_before(turn)) is not None:
             text = f"{before[1]}\n{text}"
         readings = await self.read_all([text], turn)
