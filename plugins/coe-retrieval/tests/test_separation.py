@@ -7,15 +7,15 @@ Passages, order, scores and reasons must be equal to the last bit.
 
 import random
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import numpy as np
 import pytest
+from attrs import evolve
 from coe_retrieval.content import digest
 from coe_retrieval.question import Question
 from coe_retrieval.shelves import Shelves
-from coe_retrieval.term import terms
 
 from coe_core.identity import SessionId, TurnId
 from coe_core.knowledge import PassageChanges, SearchQuery
@@ -30,6 +30,7 @@ WORDS = (
     *("연차", "환불", "규정", "서버", "배포", "merger", "secret", "budget", "15", "30"),
     *("not", "server", "leave", "kim", "회의실", "회의록", "project", "falcon"),
 )
+PERIODS = ("", "", "", " 10월", " in November", " 2026-11-20")
 KINDS = ("document", "fact", "turn")
 
 
@@ -74,14 +75,15 @@ class World:
         said = make_interaction(
             id=turn,
             group=group,
-            started_at=AT,
+            started_at=AT - timedelta(days=choose.randrange(60)),
             new_messages=(user(asked),),
             answer=(assistant(answered),),
         )
         self.shelves.record([said], str(next(self._changes)))
 
     def search(self, query: SearchQuery) -> Sequence[Passage]:
-        question = Question(tuple(terms(query.text)), _vector(query.text), 0.1)
+        read = Question.read(query.text)
+        question = evolve(read, vector=_vector(query.text), unrelated=0.1)
         return self.shelves.search(query, {"": question}, AT)
 
 
@@ -102,7 +104,8 @@ def queries(choose: random.Random) -> Iterator[SearchQuery]:
     """Ask anything, as the group law."""
     while True:
         yield SearchQuery(
-            text=_text(choose, 1, 3),  # What a probe costs is mostly the question's words.
+            # What a probe costs is mostly the question's words.
+            text=_text(choose, 1, 3) + choose.choice(PERIODS),
             layers=choose.choice([(OWN,), (OWN, GLOBAL), (GLOBAL,), (GLOBAL, OWN)]),
             global_topk=choose.randrange(4),
             group_topk=choose.choice([0, 1, 3, 100]),
