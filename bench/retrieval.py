@@ -21,7 +21,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
@@ -35,6 +34,7 @@ from coe_retrieval.content import content, meant
 from coe_retrieval.embedding import UNRELATED
 from coe_retrieval.fusion import APART, JOINT, fuse, nearness
 from coe_retrieval.lexical import ALONE, NOBODY, Kernel, LexicalIndex
+from coe_retrieval.morpheme import words_and_morphemes
 from coe_retrieval.period import Calendar, Period
 from coe_retrieval.shelf import CONVERSATION
 from coe_retrieval.speaker import Speakers
@@ -177,21 +177,6 @@ def reranked(collection: Collection, scores: Rows, second: Embedder) -> Rows:
         near = nearness(passages[best] @ question, float(far))
         row[best] = (1 - SHARE) * before[best] + SHARE * near
     return mixed
-
-
-@cache
-def kiwi() -> Any:
-    """Load Kiwi, which takes Korean words apart."""
-    from kiwipiepy import Kiwi  # type: ignore[import-not-found,unused-ignore]
-
-    return Kiwi(num_workers=1)
-
-
-def words_and_morphemes(text: str) -> list[str]:
-    """Take a text apart as the index does, and into its morphemes that say something as well."""
-    kinds = ("NN", "VV", "VA", "XR", "SL", "SN", "SH", "NR", "MAG")
-    found = [token.form for token in kiwi().tokenize(text) if token.tag.startswith(kinds)]
-    return [*terms(text), *(f"{form.casefold()}/" for form in found)]
 
 
 def _by_rank(*several: Scores) -> Scores:

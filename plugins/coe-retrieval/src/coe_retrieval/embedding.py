@@ -44,11 +44,12 @@ class Embedding:
     _unrelated: dict[str, Rows] = field(factory=dict, init=False)
     """By embedder, the vectors of `UNRELATED`."""
 
-    async def question(self, text: str, embedder: str, parent: Payer) -> Question:
-        """Read a question, for vectors of the embedder of that name. Where it cannot be embedded,
-        it has its words alone.
+    async def question(
+        self, question: Question, text: str, embedder: str, parent: Payer
+    ) -> Question:
+        """Give a question, which was read for its words, its vector of the embedder of that name.
+        Where it cannot be embedded, its words are left alone.
         """
-        question = Question.read(text)
         from coe_retrieval.matrix import unit
 
         try:

@@ -21,6 +21,7 @@ from coe_retrieval.embedding import Embedding, embedders
 from coe_retrieval.question import Question
 from coe_retrieval.rerank import Reranking
 from coe_retrieval.shelves import ShelfName, Shelves
+from coe_retrieval.term import Reading, terms
 from coe_retrieval.vault import Vault
 
 if TYPE_CHECKING:
@@ -56,11 +57,12 @@ class PassageIndex:
     embedding: Embedding
     vault: Vault
     reranking: Reranking | None = None
+    reading: Reading = terms
     embed: Callable[[Runner | None], AsyncIterator[Embedded]] | None = field(
         default=None, init=False
     )
     """What a rebuild ends with; None where nobody embeds."""
-    shelves: Shelves = field(factory=Shelves, init=False)
+    shelves: Shelves = field(init=False)
     embedders: Sequence[str] = field(default=("",), init=False)
     """Whose vectors shelves may have: first of all those of the embedder in force."""
     follows_log: bool = field(default=False, init=False)
@@ -74,6 +76,10 @@ class PassageIndex:
     """How often the store and the log were begun to be read, and which of these was done last."""
     _thread: ThreadPoolExecutor = field(init=False)
     _arranging: asyncio.Task[None] | None = field(default=None, init=False)
+
+    @shelves.default
+    def _(self) -> Shelves:
+        return Shelves(self.reading)
 
     @_thread.default
     def _(self) -> ThreadPoolExecutor:
@@ -99,18 +105,19 @@ class PassageIndex:
         if not shelves.sought(query):
             return []
         wide = reranking.widened(query) if reranking is not None else query
-        questions = {"": Question.read(query.text)}
+        words = Question.read(query.text, self.reading)
+        questions = {"": words}
         found: Sequence[Passage] | None = None
         while found is None:
             sought = shelves.sought(query).values()  # A shelf may be another than a moment ago.
             for name in {s.embedder for s in sought if s.has_vectors} - questions.keys():
-                questions[name] = await self.embedding.question(query.text, name, parent)
+                questions[name] = await self.embedding.question(words, query.text, name, parent)
             found = await self.compute(partial(shelves.search, wide, questions, now))
         return await reranking.best(query, found, now, parent) if reranking and found else found
 
     async def rebuild(self, runner: Runner | None = None) -> AsyncIterator[Indexed]:
         """Read the store and the log anew; vectors of contents that are still there are kept."""
-        fresh = Shelves()
+        fresh = Shelves(self.reading)
         async for changes in self.store.follow():
             await self.compute(partial(fresh.change, changes))
             yield Indexed(done=0, total=len(fresh))
@@ -147,7 +154,7 @@ class PassageIndex:
             try:
                 await self._read(self.shelves)
             except Conflict:  # Another store or log than before: a backup was restored.
-                fresh = Shelves()
+                fresh = Shelves(self.reading)
                 await self._read(fresh)
                 self.shelves = fresh
             await self._load(self.shelves)

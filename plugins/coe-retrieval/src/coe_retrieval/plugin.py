@@ -20,6 +20,7 @@ from coe_core.service import (
 )
 from coe_retrieval.index import PassageIndex
 from coe_retrieval.settings import Settings
+from coe_retrieval.term import Reading, terms
 
 if TYPE_CHECKING:
     from coe_core.compose import Context
@@ -73,6 +74,11 @@ class RetrievalPlugin:
             from coe_retrieval.vault import Vault
 
             said = self.settings
+            reading: Reading = terms
+            if said.morphemes:
+                from coe_retrieval.morpheme import reading_with_morphemes
+
+                reading = reading_with_morphemes()
             uri = said.uri or str(ctx.data_dir / "retrieval")
             self._index = PassageIndex(
                 store=ctx.need(KnowledgeStore),
@@ -85,5 +91,6 @@ class RetrievalPlugin:
                 )
                 if said.reranker
                 else None,
+                reading=reading,
             )
         return self._index

@@ -6,9 +6,10 @@ from typing import Self
 
 from attrs import frozen
 
+from coe_retrieval import term
 from coe_retrieval.array import Vector
 from coe_retrieval.period import Period
-from coe_retrieval.term import terms
+from coe_retrieval.term import Reading
 
 
 @frozen(eq=False)
@@ -23,6 +24,6 @@ class Question:
     """When that was said which it asks about."""
 
     @classmethod
-    def read(cls, text: str) -> Self:
+    def read(cls, text: str, reading: Reading = term.terms) -> Self:
         """Read a question; it has no vector yet."""
-        return cls(tuple(terms(text)), period=Period.named(text))
+        return cls(tuple(reading(text)), period=Period.named(text))

@@ -24,7 +24,7 @@ from coe_retrieval.matrix import Matrix
 from coe_retrieval.period import Calendar
 from coe_retrieval.question import Question
 from coe_retrieval.speaker import Speakers
-from coe_retrieval.term import terms
+from coe_retrieval.term import Reading, terms
 
 CONVERSATION: Kernel = (1.0, 0.8, 0.6)
 """How far a turn is read together with those around it; `bench/retrieval.py` finds this reach best,
@@ -45,6 +45,7 @@ class Shelf:
     """The passages of one layer. Not to be used from two threads at once."""
 
     of_turns: bool = False
+    reading: Reading = terms
     embedder: str = field(default="", init=False)
     """Whose vectors it has."""
     passages: list[Passage | None] = field(factory=list, init=False)
@@ -91,7 +92,7 @@ class Shelf:
                 return
             self.remove(passage.id)
         before = self._numbers.get(behind, NOBODY)
-        number = self._lexical.add(terms(content(passage)), behind=before)
+        number = self._lexical.add(self.reading(content(passage)), behind=before)
         self.passages.append(passage)
         self._numbers[passage.id] = number
         self._pending[number] = self._meaning(number, passage)
@@ -108,7 +109,7 @@ class Shelf:
             return
         passage = self.passages[number]
         if passage is not None:
-            self._lexical.remove(number, terms(content(passage)))
+            self._lexical.remove(number, self.reading(content(passage)))
         self.passages[number] = None
         self._pending.pop(number, None)
         self._duplicates.remove(number)
@@ -163,7 +164,7 @@ class Shelf:
 
     def renewed(self) -> Shelf:
         """Return one without what was removed, with the same vectors."""
-        fresh = Shelf(self.of_turns)
+        fresh = Shelf(self.of_turns, self.reading)
         fresh.embedder = self.embedder
         if self._matrix is not None:
             fresh._matrix = Matrix(self._matrix.dimensions)

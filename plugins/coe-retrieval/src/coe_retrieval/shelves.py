@@ -16,6 +16,7 @@ from coe_core.turn import GLOBAL, Passage
 from coe_retrieval import conversation
 from coe_retrieval.duplicate import alike
 from coe_retrieval.question import Question
+from coe_retrieval.term import Reading, terms
 
 if TYPE_CHECKING:
     from coe_retrieval.shelf import Shelf
@@ -28,6 +29,7 @@ ShelfName: TypeAlias = tuple[str, bool]
 class Shelves:
     """Not to be used from two threads at once; the cursors are for who feeds them."""
 
+    reading: Reading = terms
     by_name: dict[ShelfName, Shelf] = field(factory=dict, init=False)
     """Replaced where a shelf is added: a dict that another thread goes through must not grow."""
     store_cursor: str = field(default="", init=False)
@@ -110,7 +112,7 @@ class Shelves:
             # With the first passage, and not before: numpy is a good part of a server at rest.
             from coe_retrieval.shelf import Shelf
 
-            shelf = Shelf(of_turns)
+            shelf = Shelf(of_turns, self.reading)
             self.by_name = {**self.by_name, (layer, of_turns): shelf}
         return shelf
 

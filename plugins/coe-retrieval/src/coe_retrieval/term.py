@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from coe_retrieval.stopword import ENDINGS, STOP_WORDS
 
@@ -23,6 +23,9 @@ PIECES = re.compile(
     r"|(?P<word>[^\W\d_]+)"
 )
 PAIR = 2
+
+Reading: TypeAlias = Callable[[str], Sequence[str]]
+"""How texts are taken apart, passages and questions alike: `terms`, or more than these."""
 
 
 def terms(text: str) -> list[str]:

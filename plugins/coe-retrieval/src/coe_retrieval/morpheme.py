@@ -1,0 +1,43 @@
+"""Korean morphemes, by Kiwi. Needs `coe-retrieval[morphemes]`."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from threading import Lock
+from typing import Any
+
+from coe_core.error import StartRefused
+from coe_retrieval.term import Reading, terms
+
+KINDS = ("NN", "NR", "VV", "VA", "XR", "MAG", "SL", "SN", "SH")
+"""Tags of morphemes that say something: nouns, verbs, adjectives, roots, adverbs, foreign words."""
+
+_lock = Lock()
+
+
+def reading_with_morphemes() -> Reading:
+    """Return what takes texts apart. Raises `StartRefused` where Kiwi is not installed."""
+    if find_spec("kiwipiepy") is None:
+        raise StartRefused(
+            "[plugins.retrieval] morphemes needs a package more: pip install "
+            "'coe-retrieval[morphemes]'"
+        )
+    return words_and_morphemes
+
+
+def words_and_morphemes(text: str) -> list[str]:
+    """Take a text apart into its terms, and into its morphemes as well. A morpheme is not taken for
+    a term of the same letters: both count.
+    """
+    with _lock:  # One thread reads passages, another questions.
+        tokens = _kiwi().tokenize(text)
+    said = [token.form for token in tokens if token.tag.startswith(KINDS)]
+    return [*terms(text), *(f"{form.casefold()}/" for form in said)]
+
+
+@cache
+def _kiwi() -> Any:
+    """Load Kiwi with its model: a second, and 250 MB, that a process at rest does without."""
+    return import_module("kiwipiepy").Kiwi(num_workers=1)
