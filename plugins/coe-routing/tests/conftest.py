@@ -16,7 +16,7 @@ from coe_routing.settings import RouteTable
 from coe_core.application import Application
 from coe_core.model import Model, Usage, Vectors
 from coe_core.request import EmbeddingRequest
-from coe_core.service import Caller, Clock, Embedder, RecordReader
+from coe_core.service import Clock, Embedder, RecordReader
 from coe_core.testing import ScriptedProvider, scripted_application
 
 DIMENSIONS = 64
@@ -108,7 +108,7 @@ def semantic_router(
         "out_of_scope": (),
         "min_confidence": 0.5,
         "unsure": "default",
-        "embedders": Embedders(application.need(Embedder), application.need(Caller)),
+        "embedders": Embedders(application.need(Embedder)),
         "shelf": Shelf(folder),
         "learnt": Learnt(application.need(RecordReader), application.need(Clock), routes),
     }

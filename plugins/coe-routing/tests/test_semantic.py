@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 from coe_routing.clarification import ClarifyAgent, titles
-from coe_routing.embedding import BATCH, clipped
+from coe_routing.embedding import BATCH, Embedders, clipped
 from coe_routing.explicit import ExplicitRouter
 from coe_routing.learnt import PER_ROUTE
 from coe_routing.semantic import SemanticRouter
@@ -22,7 +22,8 @@ from coe_core.message import assistant, user
 from coe_core.parameter import Parameters
 from coe_core.record import Feedback
 from coe_core.request import ChatRequest
-from coe_core.service import Clock, Journal
+from coe_core.service import Clock, Embedder, Journal
+from coe_core.settings import GroupTable
 from coe_core.testing import make_interaction, make_turn
 from coe_core.testing.turn import empty_application
 from coe_core.turn import Session, Turn
@@ -108,6 +109,21 @@ async def test_without_text_or_examples_or_embedder_it_abstains(
     assert await make_router({}).route(asked("hello")) is None
     assert await make_router().route(make_turn("hello", application=empty_application())) is None
     assert "no route has an example" in await make_router({}).abstention(asked("hello"))
+
+
+async def test_a_group_that_may_not_name_the_embedders_is_understood_by_them(
+    application: Application, make_router: MakeRouter
+) -> None:
+    """The deployment has chosen them, the second like the first."""
+    groups = {"default": GroupTable(models=("scripted",))}
+    turn = make_turn(
+        "I want my money back",
+        application=evolve(application, settings=evolve(application.settings, groups=groups)),
+    )
+    embedders = Embedders(application.need(Embedder), second="scripted-embed")
+    route = await make_router(min_confidence=0.1, embedders=embedders).route(turn)
+    assert route is not None
+    assert route.name == "refunds"
 
 
 async def test_examples_are_embedded_once_for_all_starts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from coe_core.compose import Context
-from coe_core.service import Caller, Clock, Embedder, RecordReader
+from coe_core.service import Clock, Embedder, RecordReader
 from coe_routing.clarification import ClarifyAgent, titles
 from coe_routing.destination import destinations
 from coe_routing.embedding import Embedders, Shelf
@@ -39,7 +39,7 @@ def assemble(ctx: Context, settings: Settings, tables: dict[str, RouteTable]) ->
         out_of_scope=settings.out_of_scope,
         min_confidence=settings.min_confidence,
         unsure=settings.unsure,
-        embedders=Embedders(ctx.need(Embedder), ctx.need(Caller), settings.second_embedder),
+        embedders=Embedders(ctx.need(Embedder), settings.second_embedder),
         shelf=Shelf(ctx.data_dir / "routing"),
         learnt=learnt if settings.learn else None,
     )

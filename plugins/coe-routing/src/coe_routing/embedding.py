@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -14,8 +15,7 @@ from loguru import logger
 
 from coe_core.codec import canonical
 from coe_core.model import Vectors
-from coe_core.request import EmbeddingRequest
-from coe_core.service import Caller, Embedder
+from coe_core.service import Embedder
 from coe_core.turn import Turn
 from coe_routing.array import Array
 
@@ -37,8 +37,7 @@ def clipped(text: str) -> str:
 class Embedders:
     """The embedders that a request is shown to: the deployment's, and perhaps a second one."""
 
-    first: Embedder
-    caller: Caller
+    embedder: Embedder
     second: str | None = None
 
     def aliases(self, turn: Turn) -> tuple[str, ...]:
@@ -55,10 +54,8 @@ class Embedders:
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
     async def _batch(self, texts: list[str], turn: Turn) -> list[Array]:
-        calls = [self.first.embed(texts, purpose="query", parent=turn)]
-        if self.second is not None:
-            request = EmbeddingRequest(model=self.second, input=tuple(texts), purpose="query")
-            calls.append(self.caller.embed(self.second, request, purpose="embedding", parent=turn))
+        embed = partial(self.embedder.embed, texts, purpose="query", parent=turn)
+        calls = [embed()] if self.second is None else [embed(), embed(model=self.second)]
         return [_array(vectors) for vectors in await asyncio.gather(*calls)]
 
 
