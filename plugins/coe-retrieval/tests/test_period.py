@@ -1,15 +1,19 @@
 """What was said when a question names comes before what was said at other times."""
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
 from coe_retrieval.period import ELSEWHEN, Calendar, Period
 from coe_retrieval.question import Question
 from coe_retrieval.shelf import Shelf
+from coe_retrieval.shelves import Shelves
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coe_core.identity import TurnId
+from coe_core.message import user
+from coe_core.testing import make_interaction
 from coe_core.turn import Passage
 
 DAYS = [date(2025, 8, 13), date(2026, 8, 31), date(2026, 10, 13)]
@@ -85,3 +89,13 @@ def test_a_shelf_of_turns_knows_when_they_were_said() -> None:
         shelf.put(passage, on=day)
     for text, first in (("10월 캠핑", "2"), ("2026년 8월 캠핑", "1"), ("캠핑", "0")):
         assert next(iter(shelf.search(Question.read(text), lambda _: True))).id == first
+
+
+def test_turns_of_a_day_are_kept_together() -> None:
+    shelves, began = Shelves(), datetime(2026, 8, 13, 9, tzinfo=UTC)
+    for n in range(3):
+        at, said = began + timedelta(minutes=n), (user("캠핑 갔던 이야기"),)
+        turn = make_interaction(id=TurnId(f"trn_{n}"), started_at=at, new_messages=said)
+        shelves.record([turn], f"{n}")
+    (shelf,) = shelves.by_name.values()
+    assert [*shelf._calendar._turns] == [began.date()]

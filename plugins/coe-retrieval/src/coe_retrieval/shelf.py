@@ -55,8 +55,8 @@ class Shelf:
     _matrix: Matrix | None = field(default=None, init=False)
     _duplicates: Duplicates = field(factory=Duplicates, init=False)
     _speakers: Speakers = field(factory=Speakers, init=False)
+    """Of turns, as the next."""
     _calendar: Calendar = field(factory=Calendar, init=False)
-    """Of turns."""
     _pending: dict[int, str] = field(factory=dict, init=False)
     """Numbers without a vector, to the content that is to be embedded."""
 

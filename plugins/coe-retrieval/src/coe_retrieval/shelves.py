@@ -101,9 +101,8 @@ class Shelves:
     def _say(self, turn: Interaction) -> None:
         behind = self._last_said.get(turn.follows, "") if turn.follows is not None else ""
         for passage in conversation.passages(turn):
-            self._shelf(passage.layer, of_turns=True).put(
-                passage, behind=behind, on=turn.started_at
-            )
+            shelf = self._shelf(passage.layer, of_turns=True)
+            shelf.put(passage, behind=behind, on=turn.started_at.date())
             behind = passage.id
         self._last_said[turn.id] = behind
 
