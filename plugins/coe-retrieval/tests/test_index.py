@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from attrs import evolve
 from coe_retrieval.index import PassageIndex, layer_key
 from coe_retrieval.retriever import IndexRetriever
+from coe_retrieval.term import terms
 from coe_retrieval.vault import table_name
 
 from coe_core.application import Application
@@ -100,6 +102,19 @@ async def test_searches_at_once_share_a_look_that_began_after_they_did(
     assert await first == [HANDBOOK[0]]
     assert all(found[0] == HANDBOOK[1] for found in await asyncio.gather(*others))
     assert store.asked == 2
+
+
+async def test_neither_passages_nor_questions_are_taken_apart_on_the_event_loop(
+    index: PassageIndex, scripted: Application
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def reading(text: str) -> list[str]:
+        seen.append((text, threading.current_thread() is threading.main_thread()))
+        return terms(text)
+
+    assert await texts(evolve(index, reading=reading), scripted, "연차")
+    assert sorted(seen) == sorted((text, False) for text in (*HANDBOOK, "연차"))
 
 
 async def test_near_duplicates_are_shown_once(

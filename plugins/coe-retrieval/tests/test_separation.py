@@ -12,9 +12,8 @@ from itertools import count
 
 import numpy as np
 import pytest
-from attrs import evolve
 from coe_retrieval.content import digest
-from coe_retrieval.question import Question
+from coe_retrieval.question import Meaning
 from coe_retrieval.shelves import Shelves
 
 from coe_core.identity import SessionId, TurnId
@@ -82,9 +81,7 @@ class World:
         self.shelves.record([said], str(next(self._changes)))
 
     def search(self, query: SearchQuery) -> Sequence[Passage]:
-        read = Question.read(query.text)
-        question = evolve(read, vector=_vector(query.text), unrelated=0.1)
-        return self.shelves.search(query, {"": question}, AT)
+        return self.shelves.search(query, {"": Meaning(_vector(query.text), 0.1)}, AT)
 
 
 def _text(choose: random.Random, least: int = 2, most: int = 9) -> str:

@@ -6,7 +6,7 @@ from attrs import evolve
 from coe_retrieval.array import Vector
 from coe_retrieval.content import ANSWERED, digest
 from coe_retrieval.matrix import Matrix
-from coe_retrieval.question import Question
+from coe_retrieval.question import Meaning, Question
 from coe_retrieval.shelf import FORGETS, Shelf
 from coe_retrieval.shelves import Shelves
 from coe_retrieval.term import terms
@@ -35,7 +35,7 @@ def embedded(shelf: Shelf) -> None:
 
 
 def found(shelf: Shelf, text: str) -> dict[str, float]:
-    question = Question(tuple(terms(text)), vector(text), 0.5)
+    question = Question(tuple(terms(text)), meaning=Meaning(vector(text), 0.5))
     return {p.id: pytest.approx(p.score) for p in shelf.search(question, lambda _: True)}
 
 

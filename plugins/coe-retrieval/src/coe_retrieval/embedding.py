@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from attrs import define, evolve, field
+from attrs import define, field
 from loguru import logger
 
 from coe_core.application import Application
@@ -13,7 +13,7 @@ from coe_core.model import Vectors
 from coe_core.payer import Payer
 from coe_core.service import Embedder
 from coe_retrieval.array import Rows
-from coe_retrieval.question import Question
+from coe_retrieval.question import Meaning
 
 HEAD, TAIL = 1500, 500
 """Of a longer text, so many of its first and last characters are embedded: no embedder reads more
@@ -44,12 +44,8 @@ class Embedding:
     _unrelated: dict[str, Rows] = field(factory=dict, init=False)
     """By embedder, the vectors of `UNRELATED`."""
 
-    async def question(
-        self, question: Question, text: str, embedder: str, parent: Payer
-    ) -> Question:
-        """Give a question, which was read for its words, its vector of the embedder of that name.
-        Where it cannot be embedded, its words are left alone.
-        """
+    async def question(self, text: str, embedder: str, parent: Payer) -> Meaning | None:
+        """Embed a question by the embedder of that name; None where it cannot be embedded."""
         from coe_retrieval.matrix import unit
 
         try:
@@ -58,9 +54,8 @@ class Embedding:
             unrelated = await self._background(embedder, alias, parent)
         except CoeError as error:
             logger.bind(code=error.code).warning("a question is sought by its words alone")
-            return question
-        far = float((unrelated @ unit(vector)).mean())
-        return evolve(question, vector=vector, unrelated=far)
+            return None
+        return Meaning(vector, float((unrelated @ unit(vector)).mean()))
 
     async def passages(self, texts: Sequence[str], embedder: str, parent: Payer) -> Rows:
         """Embed passages by the embedder of that name, a row each. Raises `MissingModel` where the

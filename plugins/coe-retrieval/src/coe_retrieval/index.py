@@ -18,7 +18,7 @@ from coe_core.service import Clock, KnowledgeStore, RecordReader
 from coe_core.turn import Passage
 from coe_retrieval.content import digest
 from coe_retrieval.embedding import Embedding, embedders
-from coe_retrieval.question import Question
+from coe_retrieval.question import Meaning
 from coe_retrieval.rerank import Reranking
 from coe_retrieval.shelves import ShelfName, Shelves
 from coe_retrieval.term import Reading, terms
@@ -105,14 +105,13 @@ class PassageIndex:
         if not shelves.sought(query):
             return []
         wide = reranking.widened(query) if reranking is not None else query
-        words = Question.read(query.text, self.reading)
-        questions = {"": words}
+        meanings: dict[str, Meaning | None] = {"": None}
         found: Sequence[Passage] | None = None
         while found is None:
             sought = shelves.sought(query).values()  # A shelf may be another than a moment ago.
-            for name in {s.embedder for s in sought if s.has_vectors} - questions.keys():
-                questions[name] = await self.embedding.question(words, query.text, name, parent)
-            found = await self.compute(partial(shelves.search, wide, questions, now))
+            for name in {s.embedder for s in sought if s.has_vectors} - meanings.keys():
+                meanings[name] = await self.embedding.question(query.text, name, parent)
+            found = await self.compute(partial(shelves.search, wide, meanings, now))
         return await reranking.best(query, found, now, parent) if reranking and found else found
 
     async def rebuild(self, runner: Runner | None = None) -> AsyncIterator[Indexed]:

@@ -31,7 +31,7 @@ def words_and_morphemes(text: str) -> list[str]:
     """Take a text apart into its terms, and into its morphemes as well. A morpheme is not taken for
     a term of the same letters: both count.
     """
-    with _lock:  # One thread reads passages, another questions.
+    with _lock:  # Every index has a thread of its own.
         tokens = _kiwi().tokenize(text)
     said = [token.form for token in tokens if token.tag.startswith(KINDS)]
     return [*terms(text), *(f"{form.casefold()}/" for form in said)]

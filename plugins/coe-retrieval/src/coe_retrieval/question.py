@@ -13,17 +13,24 @@ from coe_retrieval.term import Reading
 
 
 @frozen(eq=False)
+class Meaning:
+    """What an embedder makes of a question."""
+
+    vector: Vector
+    unrelated: float
+    """The cosine of the question with texts that have nothing to do with it."""
+
+
+@frozen(eq=False)
 class Question:
-    """The terms of a question, and its vector where there is one."""
+    """The terms of a question, and its meaning where it was embedded."""
 
     terms: tuple[str, ...]
-    vector: Vector | None = None
-    unrelated: float = 0.0
-    """The cosine of the question with texts that have nothing to do with it."""
     period: Period | None = None
     """When that was said which it asks about."""
+    meaning: Meaning | None = None
 
     @classmethod
     def read(cls, text: str, reading: Reading = term.terms) -> Self:
-        """Read a question; it has no vector yet."""
-        return cls(tuple(reading(text)), period=Period.named(text))
+        """Read a question; it has no meaning yet."""
+        return cls(tuple(reading(text)), Period.named(text))

@@ -13,7 +13,6 @@ from coe_core.turn import Passage
 from coe_retrieval.array import Rows, Vector
 from coe_retrieval.content import content
 from coe_retrieval.embedding import Embedding, embedders
-from coe_retrieval.question import Question
 
 if TYPE_CHECKING:
     from coe_core.application import Application
@@ -47,8 +46,8 @@ class SecondEmbedder:
         from coe_retrieval.matrix import cosines, unit
 
         embedder = self._embedder(parent.application)
-        question = await self.embedding.question(Question.read(text), text, embedder, parent)
-        if question.vector is None:
+        question = await self.embedding.question(text, embedder, parent)
+        if question is None:
             raise UpstreamError(f"{self.alias} did not read the question")
         contents = [content(passages[number]) for number in written]
         rows = await self._rows(contents, embedder, parent)

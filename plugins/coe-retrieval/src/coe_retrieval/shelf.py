@@ -190,12 +190,13 @@ class Shelf:
 
     def _scores(self, question: Question) -> Fused:
         lexical = self._lexical.scores(question.terms)
-        vector, matrix, similarity = question.vector, self._matrix, None
-        if vector is not None and matrix is not None and matrix.dimensions == len(vector):
+        meaning, matrix, similarity, unrelated = question.meaning, self._matrix, None, 0.0
+        if meaning and matrix is not None and matrix.dimensions == len(meaning.vector):
             named = list(islice(_descending(lexical), BY_WORDS))
-            similarity = matrix.similarity(vector, len(lexical), named)
+            similarity = matrix.similarity(meaning.vector, len(lexical), named)
+            unrelated = meaning.unrelated
         overlap = APART if self.of_turns else JOINT  # A turn's words are its neighbours' as well.
-        fused = fuse(lexical, similarity, question.unrelated, overlap)
+        fused = fuse(lexical, similarity, unrelated, overlap)
         favoured = self._speakers.favour(fused.scores, question.terms)
         return evolve(fused, scores=self._calendar.favour(favoured, question.period))
 

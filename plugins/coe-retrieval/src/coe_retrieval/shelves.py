@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from coe_core.identity import TurnId
 from coe_core.knowledge import PassageChanges, SearchQuery
@@ -15,7 +15,7 @@ from coe_core.record import Interaction, Record
 from coe_core.turn import GLOBAL, Passage
 from coe_retrieval import conversation
 from coe_retrieval.duplicate import alike
-from coe_retrieval.question import Question
+from coe_retrieval.question import Meaning, Question
 from coe_retrieval.term import Reading, terms
 
 if TYPE_CHECKING:
@@ -77,10 +77,11 @@ class Shelves:
         return {name: shelf for name, shelf in found.items() if len(shelf)}
 
     def search(
-        self, query: SearchQuery, questions: Mapping[str, Question], now: datetime
+        self, query: SearchQuery, meanings: Mapping[str, Meaning | None], now: datetime
     ) -> Sequence[Passage] | None:
         """Find what is asked for on its shelves, each near duplicate once; None where a shelf has
-        got vectors of an embedder by which the question was not read. By "" it was read without.
+        got vectors of an embedder that is none of those by which the question was embedded. ""
+        stands for a shelf without.
         """
         own = conversation.spoken_in(query.session) if query.session is not None else None
 
@@ -90,11 +91,12 @@ class Shelves:
             return query.admits(passage, now)
 
         most = max(query.global_topk, query.group_topk, query.session_topk)
-        found: list[Passage] = []
+        words, found = Question.read(query.text, self.reading), list[Passage]()
         for shelf in self.sought(query).values():
-            question = questions.get(shelf.embedder if shelf.has_vectors else "")
-            if question is None:
+            embedder = shelf.embedder if shelf.has_vectors else ""
+            if embedder not in meanings:
                 return None
+            question = evolve(words, meaning=meanings[embedder])
             found += islice(shelf.search(question, admits), most)
         return list(_once(query.best(found, now)))
 
