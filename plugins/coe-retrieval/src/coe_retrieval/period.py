@@ -23,9 +23,9 @@ NAMED = re.compile(
     r"|(?P<year_alone>(?:19|20)\d\d)년"
     r"|\b(?:in|during|since) (?P<in_year>(?:19|20)\d\d)\b"
     # "May I" and "march" are no months: these two are, in capitals, behind another word.
-    r"|(?:\b(?P<day>\d\d?)(?:st|nd|rd|th)?(?: of)? )?(?<=\S )\b"
+    r"|(?:\b(?P<day>\d\d?)(?:st|nd|rd|th)?(?: of)? )?\b"
     r"(?P<month>(?i:jan(?:uary)?|feb(?:ruary)?|apr(?:il)?|june?|july?|aug(?:ust)?|sept?(?:ember)?"
-    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)|Mar(?:ch)?|May)\b"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)|(?<=\S )(?:Mar(?:ch)?|May))\b"
     r"(?:\.? (?P<day_behind>\d\d?)(?:st|nd|rd|th)?\b(?! *:))?(?:,? (?P<year>(?:19|20)\d\d)\b)?"
 )
 
