@@ -1,13 +1,13 @@
 """Korean is found by its morphemes too, where the settings say so."""
 
 import pytest
-from coe_retrieval.morpheme import reading_with_morphemes
+from coe_retrieval.morpheme import words_and_morphemes
 from coe_retrieval.plugin import RetrievalPlugin
+from coe_retrieval.settings import Settings
 from coe_retrieval.term import terms
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coe_core.error import StartRefused
 from coe_core.knowledge import SearchQuery
 from coe_core.service import KnowledgeIndex, KnowledgeStore
 from coe_core.testing import make_turn
@@ -21,7 +21,7 @@ PLUGINS = {"memory": MemoryKnowledgePlugin, "retrieval": RetrievalPlugin}
 
 @given(st.text(max_size=60))
 def test_terms_are_read_as_without(text: str) -> None:
-    assert reading_with_morphemes()(text)[: len(terms(text))] == terms(text)
+    assert words_and_morphemes(text)[: len(terms(text))] == terms(text)
 
 
 @pytest.mark.parametrize(("morphemes", "found"), [("true", True), ("false", False)])
@@ -37,6 +37,7 @@ async def test_another_form_of_a_verb_is_found(morphemes: str, *, found: bool) -
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coe_retrieval.morpheme.find_spec", lambda _: None)
-    with pytest.raises(StartRefused, match=r"pip install 'coe-retrieval\[morphemes\]'"):
-        reading_with_morphemes()
+    monkeypatch.setattr("coe_retrieval.settings.find_spec", lambda _: None)
+    assert not Settings().morphemes
+    with pytest.raises(ValueError, match=r"pip install 'coe-retrieval\[morphemes\]'"):
+        Settings(morphemes=True)

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from threading import Lock
 from typing import Any
 
-from coe_core.error import StartRefused
-from coe_retrieval.term import Reading, terms
+from coe_retrieval.term import terms
 
 KINDS = ("NN", "NR", "VV", "VA", "XR", "MAG", "SL", "SN", "SH")
 """Tags of morphemes that say something: nouns, verbs, adjectives, roots, adverbs, foreign words."""
 
 _lock = Lock()
-
-
-def reading_with_morphemes() -> Reading:
-    """Return what takes texts apart. Raises `StartRefused` where Kiwi is not installed."""
-    if find_spec("kiwipiepy") is None:
-        raise StartRefused(
-            "[plugins.retrieval] morphemes needs a package more: pip install "
-            "'coe-retrieval[morphemes]'"
-        )
-    return words_and_morphemes
 
 
 def words_and_morphemes(text: str) -> list[str]:

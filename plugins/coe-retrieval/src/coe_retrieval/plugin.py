@@ -76,9 +76,9 @@ class RetrievalPlugin:
             said = self.settings
             reading: Reading = terms
             if said.morphemes:
-                from coe_retrieval.morpheme import reading_with_morphemes
+                from coe_retrieval.morpheme import words_and_morphemes
 
-                reading = reading_with_morphemes()
+                reading = words_and_morphemes
             uri = said.uri or str(ctx.data_dir / "retrieval")
             self._index = PassageIndex(
                 store=ctx.need(KnowledgeStore),

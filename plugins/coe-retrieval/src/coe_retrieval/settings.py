@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, le
@@ -11,6 +13,12 @@ from coe_core.naming import naming
 from coe_core.parameter import parameter
 
 COUNT = and_(ge(0), le(100))
+
+
+def _installed(_settings: Any, _attribute: Any, value: bool) -> None:  # noqa: FBT001 attrs' own
+    if value and find_spec("kiwipiepy") is None:
+        msg = "this needs a package more: pip install 'coe-retrieval[morphemes]'"
+        raise ValueError(msg)
 
 
 @frozen(kw_only=True)
@@ -38,7 +46,7 @@ class Settings:
     """
     payer: str = "default"
     """The group that pays for embedding the layer `global`."""
-    morphemes: bool = False
+    morphemes: bool = field(default=False, validator=_installed)
     """Whether Korean is found by its morphemes too, beside words and pairs of syllables. It needs
     `coe-retrieval[morphemes]`, 250 MB of memory, and 3 ms of CPU a passage, at each start anew.
     """
