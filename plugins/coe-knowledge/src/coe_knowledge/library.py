@@ -193,7 +193,8 @@ def _same(old: Document, upload: Upload, sha256: str) -> bool:
 
 def unknown(item_id: str) -> NotFound:
     """Say that there is no such item: another group's is as unknown as none."""
-    return NotFound(f"there is no document or card {item_id!r:.200}")
+    text = f"there is no document or card {item_id!r:.200}; the list of a layer tells their ids"
+    return NotFound(text)
 
 
 def card_id(layer: str, kind: str, title: str, text: str) -> str:
