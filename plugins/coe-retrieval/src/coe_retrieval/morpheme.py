@@ -27,5 +27,6 @@ def words_and_morphemes(text: str) -> list[str]:
 
 @cache
 def _kiwi() -> Any:
-    """Load Kiwi with its model: a second, and 250 MB, that a process at rest does without."""
-    return import_module("kiwipiepy").Kiwi(num_workers=1)
+    """Load Kiwi with its model: over a second, and 300 MB, that a process at rest does without."""
+    # Names of several words, from Wikidata, would take 200 MB and a second more.
+    return import_module("kiwipiepy").Kiwi(num_workers=1, load_multi_dict=False)

@@ -48,7 +48,7 @@ class Settings:
     """The group that pays for embedding the layer `global`."""
     morphemes: bool = field(default=False, validator=_installed)
     """Whether Korean is found by its morphemes too, beside words and pairs of syllables. It needs
-    `coe-retrieval[morphemes]`, 250 MB of memory, and 3 ms of CPU a passage, at each start anew.
+    `coe-retrieval[morphemes]`, 300 MB of memory, and 3 ms of CPU a passage, at each start anew.
     """
     reranker: str = naming("rerankers", "")
     """Which reranker, of whatever plugin, has a second look at what was found; "": none."""
