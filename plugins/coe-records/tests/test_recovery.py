@@ -1,7 +1,6 @@
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -69,15 +68,22 @@ def test_a_commit_that_outlives_its_process_is_waited_for(
     with psycopg.connect(str(folder.server)) as connection:
         connection.execute("""
             CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql
-            AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
+            AS $$ BEGIN RAISE NOTICE 'here'; PERFORM pg_sleep(0.5); RETURN NULL; END $$;
             CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON interactions
             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()
         """)
+    receiving, sending = os.pipe()
     if (child := os.fork()) == 0:
-        open_writer(folder).commit([Draft.of(make_turn())])
-        os._exit(1)
-    while not folder.log_bytes:
-        time.sleep(0.001)
+        try:
+            writer = open_writer(folder)
+            session: Any = writer._projection.connection
+            session._raw.add_notice_handler(lambda _: os.write(sending, b"."))
+            writer.commit([Draft.of(make_turn())])
+        finally:
+            os._exit(1)
+    os.close(sending)
+    assert os.read(receiving, 1), "it ended, and nothing was committed"
+    os.close(receiving)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if recover == "open":
