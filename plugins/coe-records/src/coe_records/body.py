@@ -177,7 +177,7 @@ _DECODERS = {kind: msgspec.json.Decoder(cls).decode for kind, cls in _KINDS.item
 _decode_other = msgspec.json.Decoder(Other).decode
 
 
-def body_of(kind: str, text: bytes) -> Any:
+def body_of(kind: str, text: bytes) -> Body:
     """Read a body from its JSON, but for NULs in its names and labels, which no text of Postgres
     can hold: those in messages are for `Rows` to see to.
     """

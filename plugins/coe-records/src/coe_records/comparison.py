@@ -43,7 +43,7 @@ class Piece:
 
     def add(self, pointer: Pointer, line: Line) -> Body:
         """Take a line; returns its body, which is kept nowhere."""
-        body: Body = body_of(line.kind, line.body)
+        body = body_of(line.kind, line.body)
         self.lines.append((pointer, line))
         self.rows.add(body, pointer)
         return body
