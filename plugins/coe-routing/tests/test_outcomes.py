@@ -85,10 +85,8 @@ def application_of(*routers: object, **routing: object) -> Application:
 
 async def test_the_cheapest_is_taken_until_it_fails() -> None:
     outcomes = outcomes_of(EphemeralRecords())
-    router, tally = (
-        QualityRouter(QualityTable(models=("unknown", "dear", "cheap")), outcomes),
-        outcomes.tally,
-    )
+    router = QualityRouter(QualityTable(models=("unknown", "dear", "cheap")), outcomes)
+    tally = outcomes.tally
     turn = make_turn(application=application_of(router))
 
     async def taken() -> str:
