@@ -624,7 +624,7 @@ class TestHttp10:
             writer.write(self.HEAD % b"POST /hold" + b"\r\n")
             await stage.begun.wait()
             writer.close()
-            await stage.cancelled.wait()
+            await _until(stage.cancelled.is_set)
 
     async def test_a_client_that_does_not_read_holds_the_stream_back(self, serve: Any) -> None:
         stage = Stage(pieces=[b"x" * 65536] * 2000, content_type="application/octet-stream")
