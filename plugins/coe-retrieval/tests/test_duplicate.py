@@ -7,6 +7,10 @@ LONG = (
     "정규직 구성원은 연차를 사용하기 3일 전까지 미르포털 근태 메뉴에서 신청하고 팀장의 승인을 "
     "받아야 하며 갑작스러운 사정이 생기면 메신저로 먼저 알린 다음 사후에 결재를 올린다"
 )
+BADGE = (
+    "the badge office is on the second floor and takes two days for a new badge, so bring your "
+    "employee number, a passport photo and the form that your team lead has signed for you"
+)
 
 
 def linked(*texts: str) -> list[int]:
@@ -24,6 +28,12 @@ def test_the_same_in_other_punctuation_is_a_near_duplicate() -> None:
     ("one", "other"),
     [
         (LONG, LONG.replace("3일", "5일")),
+        (LONG, LONG.replace("3일", "사흘")),
+        (LONG.replace("3일", "이틀"), LONG.replace("3일", "사흘")),
+        (LONG.replace("3일", "두 주"), LONG.replace("3일", "세 주")),
+        (LONG.replace("3일", "삼 일"), LONG.replace("3일", "오 일")),
+        (BADGE, BADGE.replace("second", "third")),
+        (BADGE, BADGE.replace("two days", "three days")),
         (LONG, LONG.replace("받아야 하며", "받지 않아도 되며")),
         ("Ask Kim before you deploy it at night", "Ask Lee before you deploy it at night"),
         ("Never deploy it at night or on a weekend day", "Deploy it at night or on a weekend day"),

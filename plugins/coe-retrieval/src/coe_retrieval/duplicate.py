@@ -18,7 +18,17 @@ ALIKE = 0.7
 SHINGLE = 3
 """In words; Korean endings make words of syllables, which is why it is not more."""
 
-NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
+NUMBER = re.compile(
+    r"\d+(?:[.,:/-]\d+)*"
+    r"|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty|hundred"
+    r"|thousand|million|half|dozen|once|twice|first|second|third|\w+th)\b"
+    r"|하루|이틀|사흘|나흘|닷새|엿새|이레|열흘|보름|절반"
+    r"|(?:첫|둘|셋|넷|다섯|여섯|일곱|여덟|아홉|열)째"
+    r"|\b(?:한|두|세|네|다섯|여섯|일곱|여덟|아홉|열|스무|서른|마흔|쉰)(?= \w)"
+    r"|[일이삼사오육칠팔구십백천만]+(?= ?(?:층|일|월|년|회|번|명|개|원|시|분|주|급|호|배|퍼센트))",
+    re.IGNORECASE,
+)
+"""Written in digits or in words; of what only looks like one, two texts alike have the same."""
 NEGATION = re.compile(
     r"\b(?:not|no|never|none|without|cannot|except|unless|neither|nor)\b|n't\b"
     r"|않|없|못|아니|아닌|금지|불가|제외|미만|말[고아]",
