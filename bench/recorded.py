@@ -27,7 +27,8 @@ from upstream import FRAMES, PLAIN  # noqa: E402
 
 ROUNDS = 5
 SECONDS = 4.0
-WITH = "\n[plugins.knowledge]\nenabled = false\n"
+NEEDS_RECORDS = ("knowledge", "kpi", "regress")
+WITH = "".join(f"\n[plugins.{name}]\nenabled = false\n" for name in NEEDS_RECORDS)
 WITHOUT = WITH + "[plugins.records]\nenabled = false\n"
 
 

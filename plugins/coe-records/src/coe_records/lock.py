@@ -43,7 +43,8 @@ def locked(path: Path, timeout_s: float | None = None) -> Iterator[None]:
     if timeout_s is not None and not try_lock(fd):
         _wait(fd, timeout_s)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        if timeout_s is None:
+            fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)

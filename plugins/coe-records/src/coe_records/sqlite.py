@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,6 +24,9 @@ from coe_records.row import Row
 BUSY_S = 30.0
 """How long to wait for somebody else's transaction: a backup, or a tool in an operator's hand."""
 
+STATEMENT_ROWS = 32
+"""The most rows that one statement inserts. A statement is kept for each number of them."""
+
 _PREFIXES = {"refuse": "", "replace": "OR REPLACE", "ignore": "OR IGNORE"}
 
 
@@ -30,8 +34,12 @@ class SqliteConnection(sqlite3.Connection):
     """A `Connection`, with nothing between the statements and the driver."""
 
     def insert(self, into: sa.Table, rows: Iterable[Row], *, clash: Clash = "refuse") -> None:
-        """Insert rows."""
-        self.executemany(_insert(into, clash), rows)
+        """Insert rows, many with each statement: at each one a thread gives up the interpreter,
+        and where an event loop is busy it waits to get it back.
+        """
+        values = iter(rows)
+        while some := list(islice(values, STATEMENT_ROWS)):
+            self.execute(_insert(into, clash, len(some)), list(chain.from_iterable(some)))
 
     def begin(self) -> None:
         """Begin a transaction that is the only one to write."""
@@ -59,9 +67,10 @@ class SqliteConnection(sqlite3.Connection):
 
 
 @cache
-def _insert(into: sa.Table, clash: Clash) -> str:
+def _insert(into: sa.Table, clash: Clash, count: int) -> str:
     statement = sa.insert(into).prefix_with(_PREFIXES[clash])
-    return str(statement.compile(dialect=sqlite.dialect()))
+    one = str(statement.compile(dialect=sqlite.dialect()))
+    return ", ".join([one] + [one[one.rindex("(") :]] * (count - 1))
 
 
 def connect(path: Path, *, writable: bool = True, synchronous: str = "NORMAL") -> SqliteConnection:

@@ -197,6 +197,13 @@ class Writer:
                 self._projection.roll_back()
 
     def _write(self, drafts: Sequence[Draft]) -> list[Pointer]:
+        """Write what is new of a group: all of it, as a rule, so that the database is asked only
+        once it refuses something.
+        """
+        try:
+            return self._write_new(drafts)
+        except self._projection.connection.IntegrityError:
+            self._projection.begin()
         ids = [draft.id for draft in drafts if draft.id is not None]
         places: dict[Any, Pointer] = dict(self._projection.known(ids))
         keys = [draft.id or number for number, draft in enumerate(drafts)]
