@@ -60,6 +60,10 @@ LITELLM = {
     "messages": [ASKED],
     "response": {"choices": [{"message": ANSWER | {"tool_calls": None}}]},
 }
+OPENAI_DETAILS = {
+    "prompt_tokens_details": {"cached_tokens": 4},
+    "completion_tokens_details": {"reasoning_tokens": 2},
+}
 LANGFUSE = {
     "id": "o1",
     "traceId": "t1",
@@ -186,6 +190,11 @@ class TestImport:
             7: ({"question": "x"}, "no known format"),
             8: (b'{"messages": [{"role": "user", "content": "\xff"}]}', "JSON"),
             9: ({"messages": [ASKED], "usage": {"prompt_tokens": 10**20}}, "recorded"),
+            10: ({"messages": [ASKED], "usage": {"prompt_tokens": -1}}, "number of tokens"),
+            11: ({"messages": [ASKED], "cost_usd": "1e400"}, "cost"),
+            12: ({"messages": [ASKED], "cost_usd": -1}, "cost"),
+            13: ({"messages": [ASKED], "started_at": True}, "no time"),
+            14: ({"id": "t1", "observations": [LANGFUSE]}, "trace"),
         }
         good = {1: {"messages": [ASKED, ANSWER]}, 4: {"messages": [MORE, LAST]}}
         lines = {n: line for n, (line, _) in bad.items()} | good
@@ -210,6 +219,31 @@ class TestImport:
         result = coe_records(folder, "import", str(path), "--group", "research")
         assert isinstance(result.exception, InvalidField)
         assert "jq" in str(result.exception)
+
+    def test_reads_past_the_mark_that_windows_puts_before_utf_8(self, folder: DataFolder) -> None:
+        marked = b"\xef\xbb\xbf" + encode({"messages": [ASKED, ANSWER]})
+        assert take(folder, marked)["turns"] == 1
+        path = write(folder, [{"messages": [ASKED]}])
+        path.write_text('{"messages": []}', encoding="utf-16")
+        result = coe_records(folder, "import", str(path), "--group", "research")
+        assert isinstance(result.exception, InvalidField)
+        assert "iconv" in str(result.exception)
+
+    def test_takes_numbers_for_names(self, folder: DataFolder) -> None:
+        both = [{"id": n, "session_id": 7, "messages": [ASKED, ANSWER]} for n in (1, 2)]
+        assert take(folder, *both)["turns"] == 2
+        assert in_order(exported(folder)) == in_order(
+            [line | {"id": str(line["id"]), "session_id": "7"} for line in both]
+        )
+
+    def test_tells_of_its_export_whose_it_becomes(
+        self, folder: DataFolder, new_folder: Callable[[], DataFolder]
+    ) -> None:
+        take(folder, {"messages": [ASKED, ANSWER], "metadata": {"group": "vip"}})
+        there = new_folder()
+        take(there, *exported(folder), group="support")
+        (line,) = exported(there)
+        assert (line["group"], line["metadata"]) == ("support", {"group": "vip"})
 
     def test_makes_nothing_up(self, folder: DataFolder) -> None:
         take(folder, {"messages": [ASKED, ANSWER]}, {"messages": [MORE]})
@@ -239,6 +273,58 @@ class TestCalls:
         assert turn.started_at.isoformat() == "2026-10-01T09:00:00+00:00"
         (line,) = exported(folder)
         assert (line["cost_usd"], line["usage"]["prompt_tokens"]) == ("0.00125", 12)
+
+    @pytest.mark.parametrize(
+        ("row", "usage"),
+        [
+            (LITELLM | {"metadata": {"additional_usage_values": OPENAI_DETAILS}}, (12, 3, 4, 2)),
+            (
+                LITELLM
+                | {"metadata": '{"additional_usage_values": {"cache_read_input_tokens": 4}}'},
+                (12, 3, 4, 0),
+            ),
+            (
+                LANGFUSE
+                | {
+                    "usageDetails": {
+                        "input": "8",
+                        "cache_read_input_tokens": "4",
+                        "cache_creation_input_tokens": "1",
+                        "output": "3",
+                    }
+                },
+                (13, 3, 4, 0),
+            ),
+            (
+                LANGFUSE
+                | {"usageDetails": {"prompt_tokens": 12, "completion_tokens": 3} | OPENAI_DETAILS},
+                (12, 3, 4, 2),
+            ),
+            (
+                LANGFUSE
+                | {"usageDetails": {}, "usage": {"input": 12, "output": 3, "inputCost": 0.5}},
+                (12, 3, 0, 0),
+            ),
+        ],
+    )
+    def test_count_what_was_cached_once(
+        self, folder: DataFolder, row: Any, usage: tuple[int, ...]
+    ) -> None:
+        assert take(folder, row)["turns"] == 1
+        ((attempt,),) = [turn.attempts for turn in turns(folder)]
+        assert attempt.usage == Usage(
+            input_tokens=usage[0],
+            output_tokens=usage[1],
+            cached_input_tokens=usage[2],
+            reasoning_tokens=usage[3],
+        )
+
+    def test_have_no_usage_where_langfuse_had_none(self) -> None:
+        older = {"usageDetails": None, "usage": {"input": 0, "output": 0}, "costDetails": None}
+        assert read(encode(LANGFUSE | older)).call is None
+
+    def test_keep_a_user_whose_name_looks_like_json(self) -> None:
+        assert read(encode(LANGFUSE | {"userId": '{"device": 1}'})).user == '{"device": 1}'
 
     @pytest.mark.parametrize("row", [LITELLM, LANGFUSE], ids=["litellm", "langfuse"])
     def test_go_on_with_their_conversation(self, folder: DataFolder, row: Any) -> None:

@@ -15,6 +15,9 @@ from coe_core.model import Usage
 
 MEMBERS = frozenset(fields_dict(Message)) - {"extra"}
 
+MOST_USD = 10**12
+"""No call costs more; a sum with more in it would tell nothing of all others."""
+
 
 class Unreadable(Exception):
     """A line cannot be taken over; the message says why."""
@@ -93,7 +96,7 @@ def instant(value: Any) -> datetime | None:
     match value:
         case None | "":
             return None
-        case int() | float():
+        case int() | float() if not isinstance(value, bool):
             return datetime.fromtimestamp(value, UTC)
         case str():
             at = datetime.fromisoformat(value)
@@ -104,12 +107,25 @@ def instant(value: Any) -> datetime | None:
 
 def dollars(value: Any) -> Decimal | None:
     """Read an amount; None when there is none."""
-    return None if value in (None, "") else structure(value, Decimal)
+    if value in (None, ""):
+        return None
+    amount = structure(value, Decimal)
+    if not 0 <= amount <= MOST_USD:
+        raise Unreadable(f"{value!r:.40} is no cost in USD")
+    return amount
 
 
 def count(values: Iterable[Any]) -> int:
-    """Add up tokens, of which any may be missing."""
-    return sum(structure(value, int) for value in values if value is not None)
+    """Add up tokens, of which any may be missing, or a number within a text."""
+    return sum(_tokens(value) for value in values if value is not None)
+
+
+def _tokens(value: Any) -> int:
+    is_text = isinstance(value, str) and value.isascii() and value.isdecimal()
+    tokens = structure(int(value) if is_text else value, int)
+    if tokens < 0:
+        raise Unreadable(f"{value!r:.40} is no number of tokens")
+    return tokens
 
 
 def _without_null(message: Any) -> Any:

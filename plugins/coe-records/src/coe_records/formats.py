@@ -57,6 +57,10 @@ def _recognised(row: Row) -> str:
         return "langfuse"
     if "messages" in row:
         return "openai"
+    if isinstance(row.get("observations"), list):
+        raise Unreadable(
+            "it is a trace; `jq -c '.observations[] + {sessionId}'` makes lines of its observations"
+        )
     raise Unreadable("it has the shape of no known format")
 
 
@@ -66,7 +70,8 @@ OPENAI = frozenset({"messages", "session_id", "id", "model", "user", "started_at
 
 def openai(row: Row) -> Dialogue:
     """Read a whole conversation."""
-    known = OPENAI | {"usage", "cost_usd", "metadata"}
+    # Our own export says whose it was; whose it becomes is told to the import.
+    known = OPENAI | {"usage", "cost_usd", "metadata", "group"}
     metadata = dict(row.get("metadata") or {})
     return Dialogue(
         format="openai",
@@ -104,7 +109,7 @@ def litellm(row: Row) -> Dialogue:
         call=_call(
             provider=_text(row.get("custom_llm_provider")) or "",
             name=_text(row.get("model")) or "",
-            usage=_usage(row),
+            usage=_usage({**_more_of_usage(row.get("metadata")), **row}),
             cost_usd=dollars(row.get("spend")),
         ),
         error="the call failed" if has_failed else None,
@@ -114,29 +119,31 @@ def litellm(row: Row) -> Dialogue:
 
 def langfuse(row: Row) -> Dialogue:
     """Read one generation, in either spelling of the members' names."""
-    get = {_snake(name): unfolded(value) for name, value in row.items()}.get
+    told = {_snake(name): value for name, value in row.items()}
+    get = {name: unfolded(value) for name, value in told.items()}.get
     if get("type", "GENERATION") != "GENERATION":
         raise Unreadable(f"a {get('type')} is no call of a model")
     asked = get("input")
     asked = asked.get("messages") if isinstance(asked, dict) else asked
     has_failed = get("level") == "ERROR"
+    name = _text(told.get("provided_model_name")) or _text(told.get("model")) or ""
     costs = get("cost_details") or {}
     return Dialogue(
         format="langfuse",
         messages=(user(asked),) if isinstance(asked, str) and asked else messages(asked),
         answer=choices(get("output")),
-        session=_text(get("session_id")) or _text(get("trace_id")),
-        source=_text(get("id")) or "",
-        model=_text(get("provided_model_name")) or _text(get("model")) or "",
-        user=_text(get("user_id")),
+        session=_text(told.get("session_id")) or _text(told.get("trace_id")),
+        source=_text(told.get("id")) or "",
+        model=name,
+        user=_text(told.get("user_id")),
         started_at=instant(get("start_time")),
         ended_at=instant(get("end_time")),
         call=_call(
-            name=_text(get("provided_model_name")) or _text(get("model")) or "",
-            usage=_details(get("usage_details")),
-            cost_usd=dollars(costs.get("total", get("total_cost"))),
+            name=name,
+            usage=_details(get("usage_details")) or _old_usage(get("usage")),
+            cost_usd=dollars(costs.get("total", get("total_cost", get("calculated_total_cost")))),
         ),
-        error=(_text(get("status_message")) or "the call failed") if has_failed else None,
+        error=(_text(told.get("status_message")) or "the call failed") if has_failed else None,
         metadata={n: get(n) for n in ("name", "environment", "tags", "metadata") if get(n)},
     )
 
@@ -149,6 +156,9 @@ FORMATS: Mapping[str, Callable[[Row], Dialogue]] = {
 
 
 def _text(value: Any) -> str | None:
+    """Read a name, or a number that serves as one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     return value if isinstance(value, str) and value else None
 
 
@@ -170,15 +180,24 @@ def _usage(row: Any) -> Usage | None:
     return Usage(
         input_tokens=count([row["prompt_tokens"]]),
         output_tokens=count([row.get("completion_tokens")]),
-        cached_input_tokens=count([cached]),
+        cached_input_tokens=count([row.get("cache_read_input_tokens") or cached]),
         reasoning_tokens=count([reasoning]),
     )
+
+
+def _more_of_usage(metadata: Any) -> Row:
+    """Find what LiteLLM keeps of the usage besides the columns: tokens that are part of others."""
+    told = unfolded(metadata)
+    more = told.get("additional_usage_values") if isinstance(told, dict) else None
+    return more if isinstance(more, dict) else {}
 
 
 def _details(details: Any) -> Usage | None:
     """Add up Langfuse's figures: each name says in which direction, and none is part of another."""
     if not isinstance(details, dict) or not details:
         return None
+    if "prompt_tokens" in details:  # OpenAI's, as a client of Langfuse may pass them on.
+        return _usage(details)
 
     def of(*words: str) -> int:
         return count(n for name, n in details.items() if all(word in name for word in words))
@@ -186,6 +205,13 @@ def _details(details: Any) -> Usage | None:
     return Usage(
         input_tokens=of("input"),
         output_tokens=of("output"),
-        cached_input_tokens=of("input", "cache"),
+        cached_input_tokens=of("input", "cache") - of("input", "cache", "creation"),
         reasoning_tokens=of("output", "reasoning"),
     )
+
+
+def _old_usage(usage: Any) -> Usage | None:
+    """Read what Langfuse had before `usageDetails`, where a call without usage has zeros."""
+    if not isinstance(usage, dict) or not any(map(usage.get, ("input", "output"))):
+        return None
+    return _details({name: usage.get(name) for name in ("input", "output")})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,7 +63,7 @@ class Import:
         batch: list[Parcel] = []
         try:
             with self._path.open("rb") as file:
-                _refuse_array(file)
+                _begin(file)
                 for number, raw in enumerate(file, start=1):
                     batch += self._read(number, raw)
                     self._tell(len(raw))
@@ -120,9 +122,14 @@ class Import:
         self._result = evolve(self._result, **sums)
 
 
-def _refuse_array(file: BinaryIO) -> None:
-    if file.read(64).lstrip().startswith(b"["):
+def _begin(file: BufferedReader) -> None:
+    """Go to the first line. Raises `InvalidField` where there are no lines of UTF-8."""
+    start = file.peek()
+    if start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise InvalidField("the file is UTF-16; `iconv -f UTF-16 -t UTF-8` makes UTF-8 of it")
+    if start.removeprefix(BOM_UTF8).lstrip().startswith(b"["):
         raise InvalidField(
             "the file is one JSON array; `jq -c '.[]'` makes lines of it, which can be imported"
         )
-    file.seek(0)
+    if start.startswith(BOM_UTF8):
+        file.read(len(BOM_UTF8))
