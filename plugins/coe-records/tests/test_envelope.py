@@ -7,6 +7,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 from coe_records.envelope import GENESIS, Damaged, parse, seal
+from coe_records.log import BLOCK_BYTES, Log
 from coe_records.writer import Draft, Repair
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,3 +101,16 @@ def test_changed_bit_is_noticed(record: Any, data: st.DataObject) -> None:
 def test_what_is_no_line_says_why(raw: bytes, why: str) -> None:
     with pytest.raises(Damaged, match=why):
         parse(raw)
+
+
+@pytest.mark.parametrize("length", [0, BLOCK_BYTES - 300, 5 * BLOCK_BYTES])
+def test_last_line_of_a_segment_is_found_however_long(tmp_path: Path, length: int) -> None:
+    long = sealed(Repair(at=EPOCH, steps=("x" * length,))).raw
+    (tmp_path / "day").mkdir()
+    (tmp_path / "day/interactions.jsonl").write_bytes(long * 2)
+    log, segment = Log(tmp_path), "day/interactions.jsonl"
+    for end in (len(long), 2 * len(long)):
+        found = log.last(segment, end)
+        assert found is not None
+        assert found.raw == long
+    assert log.last(segment, len(long) - 1) is None

@@ -120,12 +120,12 @@ class Log:
         """Read the line that ends at an offset, if a whole one does."""
         if not 0 < end <= self.size(segment):
             return None
-        start, raw = end, b""
+        reach, raw = BLOCK_BYTES, b""
         with self.open(segment) as file:
-            while start and b"\n" not in raw[:-1]:
-                start = max(0, start - BLOCK_BYTES)
-                file.seek(start)
-                raw = file.read(end - start)
+            while len(raw) < end and b"\n" not in raw[:-1]:
+                file.seek(max(0, end - reach))
+                raw = file.read(min(reach, end))
+                reach *= 2
         try:
             return parse(raw[raw.rfind(b"\n", 0, -1) + 1 :])
         except Damaged:
