@@ -7,6 +7,7 @@ ledger and its budgets, whichever runner that is. What needs no deployment is sp
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,9 @@ Work: TypeAlias = Callable[[Application, Json], Awaitable[Json]]
 
 AT_ONCE = 16
 """How many chunks a `DaftRunner` hands to Daft at once, and so the most that a kill costs."""
+
+QUIET = {"DAFT_ANALYTICS_ENABLED": "0"}
+"""Else Daft tells two addresses in the net of each import and each run, from each process."""
 
 
 class Runner(Protocol):
@@ -105,6 +109,7 @@ async def spread(
 
 
 def _prepared(ray: str | None) -> Any:
+    os.environ.update(QUIET)
     try:
         import daft
     except ImportError as error:

@@ -380,7 +380,10 @@ def test_daft_derives_what_the_local_runner_does(
 
 SPREADS = """
 import asyncio
+import sys
 from coe_core.runner import spread
+
+sys.addaudithook(lambda event, told: event == "urllib.Request" and print("asks", told[0]))
 
 async def chunks():
     for number in range(4):
@@ -399,7 +402,7 @@ asyncio.run(tell())
 """
 
 
-def test_what_fails_in_a_process_of_daft_fails_alone() -> None:
+def test_what_fails_in_a_process_of_daft_fails_alone_and_nobody_is_told() -> None:
     told = subprocess.run(
         [sys.executable, "-c", SPREADS], capture_output=True, text=True, check=True
     )
