@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from importlib import import_module
+from math import ceil
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
 from coe_core.application import Application
 from coe_core.codec import decode, encode
-from coe_core.error import CoeError, StartRefused
+from coe_core.error import CoeError, InvalidField, StartRefused
 from coe_core.message import Json
 
 Work: TypeAlias = Callable[[Application, Json], Awaitable[Json]]
@@ -25,6 +30,9 @@ Work: TypeAlias = Callable[[Application, Json], Awaitable[Json]]
 
 AT_ONCE = 16
 """How many chunks a `DaftRunner` hands to Daft at once, and so the most that a kill costs."""
+
+CONNECT_S = 5.0
+"""How long the head of a Ray cluster may take until it listens."""
 
 QUIET = {"DAFT_ANALYTICS_ENABLED": "0"}
 """Else Daft tells two addresses in the net of each import and each run, from each process."""
@@ -95,20 +103,22 @@ async def spread(
     """Have Daft (https://docs.daft.ai, 0.7) work on so many chunks at once, in processes of its own
     on this machine or on the Ray cluster of that address, whose nodes need the same packages.
 
-    Yields as a `Runner` does. Raises `StartRefused` where Daft is not installed.
+    Yields as a `Runner` does. Raises `StartRefused` where Daft or Ray is not installed or no
+    cluster answers, `InvalidField` for what is no address of one.
     """
-    daft, waiting = _prepared(ray), list[Json]()
+    daft, waiting = _daft(), list[Json]()
+    cores = await asyncio.to_thread(_connect, daft, ray) if ray is not None else at_once
     async for chunk in chunks:
         waiting.append(chunk)
         if len(waiting) == at_once:
-            for pair in await asyncio.to_thread(_spread, daft, work, waiting):
+            for pair in await asyncio.to_thread(_spread, daft, work, waiting, cores):
                 yield pair
             waiting = []
-    for pair in await asyncio.to_thread(_spread, daft, work, waiting) if waiting else ():
+    for pair in await asyncio.to_thread(_spread, daft, work, waiting, cores) if waiting else ():
         yield pair
 
 
-def _prepared(ray: str | None) -> Any:
+def _daft() -> Any:
     os.environ.update(QUIET)
     try:
         import daft
@@ -116,13 +126,56 @@ def _prepared(ray: str | None) -> Any:
         raise StartRefused(
             "the runner daft needs a package more: pip install 'coe-core[daft]'"
         ) from error
-    if ray is not None:
-        daft.set_runner_ray(ray)
     return daft
 
 
+def _connect(daft: Any, address: str) -> int:
+    """Have Daft run on a cluster, and tell how many cores that has."""
+    place = _place(address)
+    try:
+        ray: Any = import_module("ray")
+    except ImportError as error:
+        raise StartRefused("--ray needs packages more: pip install 'coe-core[ray]'") from error
+    try:
+        if not ray.is_initialized():  # by the job before
+            _wait_for(*place)
+            ray.init(address, runtime_env={"env_vars": QUIET})
+            daft.set_runner_ray()
+        return max(1, int(ray.cluster_resources().get("CPU", 0)))
+    except OSError as error:
+        raise StartRefused(
+            f"no Ray cluster answers at {address} ({error}); "
+            f"its head is started with: ray start --head --ray-client-server-port={place[1]}"
+        ) from error
+
+
+def _wait_for(host: str, port: int) -> None:
+    """Ray itself takes half a minute to see that nothing listens."""
+    give_up_s = time.monotonic() + CONNECT_S
+    while True:
+        try:
+            socket.create_connection((host, port), CONNECT_S).close()
+        except OSError:
+            if time.monotonic() > give_up_s:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _place(address: str) -> tuple[str, int]:
+    try:
+        url = urlsplit(address)
+        host, port = url.hostname, url.port
+    except ValueError:
+        host = port = None
+    if host is None or port is None or url.scheme != "ray":
+        raise InvalidField(f"the address of a Ray cluster is ray://HOST:10001, not {address!r}")
+    return host, port
+
+
 def _spread(
-    daft: Any, work: Callable[[Json], Json], chunks: Sequence[Json]
+    daft: Any, work: Callable[[Json], Json], chunks: Sequence[Json], cores: int
 ) -> Sequence[tuple[Json, Json | Exception]]:
     def worked(chunk: str) -> str:
         return _told(work, chunk)
@@ -131,9 +184,9 @@ def _spread(
     frame = daft.from_pydict(
         {"number": list(range(len(chunks))), "chunk": [encode(c).decode() for c in chunks]}
     )
-    results = frame.into_batches(1).with_column(  # So that each may go to another core.
-        "result", function(daft.col("chunk"))
-    )
+    # On Ray each part is worked on by a process that is started for it.
+    parts = frame.into_batches(ceil(len(chunks) / cores))
+    results = parts.with_column("result", function(daft.col("chunk")))
     rows = results.select("number", "result").to_pydict()
     found = dict(zip(rows["number"], map(_read, rows["result"]), strict=True))
     return [(chunk, found[number]) for number, chunk in enumerate(chunks)]

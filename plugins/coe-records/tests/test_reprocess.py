@@ -4,15 +4,18 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -45,6 +48,8 @@ from coe_core.testing import (
     StandingDeployment,
     scripted_application,
 )
+
+on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
 MakeTurn = Callable[..., Interaction]
 
@@ -307,11 +312,13 @@ def summaries(folder: DataFolder, tables: Any) -> dict[str, str]:
     return {row[0]: row[8] for row in tables(folder)["conversation_summaries"]}
 
 
-def converse(folder: DataFolder, make_turn: MakeTurn, sessions: int, turns: int) -> None:
+def converse(
+    folder: DataFolder, make_turn: MakeTurn, sessions: int, turns: int, segment_bytes: int = 1 << 20
+) -> None:
     """Write long conversations that nobody has summarized."""
 
     async def write() -> None:
-        records = Records(folder.path, SystemClock(), 1 << 20, server_of(folder))
+        records = Records(folder.path, SystemClock(), segment_bytes, server_of(folder))
         await records.open()
         for session in range(sessions):
             follows: TurnId | None = None
@@ -408,6 +415,156 @@ def test_what_fails_in_a_process_of_daft_fails_alone_and_nobody_is_told() -> Non
     )
     failed = "ChunkFailed('LookupError: on purpose')"
     assert told.stdout.splitlines() == ["0 {'is': 0}", f"1 {failed}", "2 {'is': 2}", "3 {'is': 3}"]
+
+
+@define
+class Cluster:
+    """A Ray cluster of two cores on loopback; a token guards its ports."""
+
+    port: int
+    folder: Path
+    environment: dict[str, str] = field(init=False)
+    head: "subprocess.Popen[str]" = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Ray asks cloud metadata who runs it if there is no such file, and its makers are told even
+        # that they are not to be told.
+        (self.folder / "ray_bootstrap_config.yaml").write_text("{}")
+        self.environment = os.environ | {
+            "HOME": str(self.folder),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": "0123456789abcdef" * 2,
+            "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "1",
+            "RAY_memory_monitor_refresh_ms": "0",
+            "RAY_raylet_start_wait_time_s": "120",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:1",
+        }
+        # Ray takes another address of this machine in place of 127.0.0.1.
+        options = "--node-ip-address=127.0.0.2 --port=0 --num-cpus=2 --object-store-memory=80000000"
+        options += " --include-dashboard=false --include-log-monitor=false --no-monitor"
+        options += f" --temp-dir={self.folder} --plasma-directory={self.folder}"
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
+        self.head = subprocess.Popen(
+            [*command, *options.split(), f"--ray-client-server-port={self.port}"],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait(self) -> None:
+        assert self.head.stdout is not None
+        said = ""
+        while "Ray runtime started" not in said:
+            line = self.head.stdout.readline()
+            assert line, said
+            said += line
+
+    def stop(self) -> None:
+        self.head.terminate()  # It ends what it has started.
+        self.head.communicate()
+        with suppress(ProcessLookupError):
+            os.killpg(self.head.pid, signal.SIGKILL)
+
+    def worker(self) -> int | None:
+        """Find a process of Ray that has started one of Daft's, to derive."""
+        for parent, child in started(self.head.pid):
+            with suppress(OSError):  # It may have ended.
+                if b"daft.execution.udf_worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return parent
+        return None
+
+
+def started(pid: int) -> Iterator[tuple[int, int]]:
+    """Yield what a process has started, and what that has, each with its parent."""
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, thread.read_text().split()):
+                yield pid, child
+                yield from started(child)
+
+
+@pytest.fixture
+def cluster(unused_tcp_port: int) -> Iterator[Cluster]:
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install 'coe-records[ray]'")
+    with TemporaryDirectory(prefix="ray") as folder:  # Its path is short: sockets are in it.
+        cluster = Cluster(unused_tcp_port, Path(folder))
+        try:
+            cluster.wait()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@on_sqlite
+def test_on_a_cluster_whoever_is_killed_each_batch_is_done_and_as_here(
+    folder: DataFolder, make_turn: MakeTurn, tables: Any, tmp_path: Path, cluster: Cluster
+) -> None:
+    """First the command is killed, then a worker of Ray, on whose work Ray starts another."""
+    converse(folder, make_turn, sessions=30, turns=12, segment_bytes=4000)
+    here = DataFolder(shutil.copytree(folder.path, tmp_path / "here"))
+    coe(here.path, "reprocess").communicate()
+    there = ("reprocess", "--runner", "daft", "--ray", f"ray://127.0.0.2:{cluster.port}", "--json")
+
+    first = coe(folder.path, *there, env=cluster.environment)
+    while first.poll() is None and not summaries(folder, tables):
+        time.sleep(0.02)
+    first.kill()
+    first.communicate()
+    drop_leases(folder)
+    before = len(summaries(folder, tables))
+    assert 0 < before < 30 * 5, "it was not killed in the middle"
+
+    second = coe(folder.path, *there, env=cluster.environment)
+    while (worker := cluster.worker()) is None:
+        assert second.poll() is None, "no worker was seen"
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    output, errors = second.communicate()
+    assert second.returncode == 0, errors
+    (report,) = json.loads(output)
+    assert report["done"] == report["batches"] > 1
+    ours, theirs = (
+        Counter((row[3], row[4], row[8]) for row in tables(each)["conversation_summaries"])
+        for each in (folder, here)
+    )
+    assert ours == theirs
+    assert len(ours) == ours.total() == 30 * 5
+    assert audit(folder).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("ray://127.0.0.1:{port}", "no Ray cluster answers at ray://127.0.0.1:"),
+        ("127.0.0.1:{port}", "the address of a Ray cluster is ray://HOST:10001"),
+    ],
+)
+@on_sqlite
+def test_what_is_no_cluster_is_told(
+    folder: DataFolder, unused_tcp_port: int, address: str, told: str
+) -> None:
+    place = address.format(port=unused_tcp_port)
+    process = coe(folder.path, "reprocess", "--runner", "daft", "--ray", place)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert told in errors
+
+
+def test_where_ray_is_not_installed_it_is_told_how_to(tmp_path: Path) -> None:
+    lacking = "import sys; sys.modules['ray'] = None; from coe_core.cli import main; main()"
+    command = ("records", "reprocess", "--runner", "daft", "--ray", "ray://127.0.0.1:10001")
+    ended = subprocess.run(
+        [sys.executable, "-c", lacking, *command, "--data", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "pip install 'coe-core[ray]'" in ended.stderr
 
 
 def test_unknown_job_is_refused_with_those_there_are(folder: DataFolder) -> None:

@@ -346,7 +346,7 @@ def remove(desk: Desk, *, item_ids: tuple[str, ...], group: str, layer: str | No
     show_default=True,
     help="What embeds: this process, or Daft in several at once.",
 )
-@click.option("--ray", help="The address of a Ray cluster that Daft is to run on.")
+@click.option("--ray", help="The Ray cluster that Daft is to run on: ray://HOST:10001.")
 @pass_desk
 def reindex(desk: Desk, *, runner_name: str, ray: str | None) -> None:
     """Make the index anew, and embed what has no vector of the embedder in force.

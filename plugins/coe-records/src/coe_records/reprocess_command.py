@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What reads the log: this process, or Daft on all cores.",
 )
-@click.option("--ray", help="The address of a Ray cluster that Daft is to run on.")
+@click.option("--ray", help="The Ray cluster that Daft is to run on: ray://HOST:10001.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_frame
 @click.pass_context
