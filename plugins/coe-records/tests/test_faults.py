@@ -217,7 +217,8 @@ from coe_records.writer import Draft, Writer
 
 clock = SystemClock()
 record = StateChange(key="k", value="x" * 5000, actor="me", at=clock.now())
-writer = Writer.open(DataFolder(Path(sys.argv[1])), clock, segment_bytes=1 << 30)
+folder = DataFolder(Path(sys.argv[1]), *sys.argv[3:])
+writer = Writer.open(folder, clock, segment_bytes=1 << 30)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 written = refused = 0
@@ -238,6 +239,7 @@ print(written, refused)
 def test_full_disk_refuses_until_there_is_room(folder: DataFolder, limit_bytes: int) -> None:
     """The kernel itself says so here: to the log first, or to the database."""
     command = [sys.executable, "-c", FULL_DISK, str(folder.path), str(limit_bytes)]
+    command += [folder.server] if folder.server else []
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     written, refused = map(int, result.stdout.split())
     assert written > 0
