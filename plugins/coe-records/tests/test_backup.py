@@ -49,6 +49,7 @@ async def test_comes_back_as_it_was(
     result = coe_records(new, "restore", str(saved))
     assert (result.exit_code, result.stdout.split(",")[0]) == (0, "6 records")
     assert tables(new) == tables(kept)
+    assert new.known_writers == kept.known_writers
     assert audit(new).faults == ()
     state = SqliteStateStore(new.path / "state.sqlite")
     assert state.peek("toggles/") == {"toggles/plugins/x": False}

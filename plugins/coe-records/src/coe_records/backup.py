@@ -72,6 +72,7 @@ def _back_up(folder: DataFolder, target: Path, show: Show) -> Copied:
             with closing(sqlite.connect(folder.path / name, writable=False)) as source:
                 _copy_database(source, target / name)
     _copy_all(sizes, folder.events, target / folder.events.name, show)
+    _make_writers(folder, DataFolder(target))
     return _copied(DataFolder(target), show, rebuilds=folder.server is not None)
 
 
@@ -84,6 +85,7 @@ def restore(source: Path, folder: DataFolder, show: Show = unshown) -> Copied:
         raise Conflict(f"{source} is no backup: it has no folder {folder.events.name}")
     _make_empty(folder.path)
     _copy_all(_sizes(source), source, folder.path, show)
+    _make_writers(DataFolder(source), folder)
     return _copied(folder, show, rebuilds=folder.server is not None)
 
 
@@ -111,6 +113,12 @@ def _copy_all(sizes: Mapping[str, int], source: Path, to: Path, show: Show) -> N
         for name, size_bytes in sizes.items():
             _copy(source / name, to / name, size_bytes)
             tell(size_bytes)
+
+
+def _make_writers(source: DataFolder, to: DataFolder) -> None:
+    """Make the folder of each writer, by which it is known, though most have no file in theirs."""
+    for path in source.writers.glob("*"):
+        (to.writers / path.name).mkdir(parents=True, exist_ok=True)
 
 
 def _copy(source: Path, to: Path, size_bytes: int) -> None:
