@@ -45,6 +45,8 @@ from .scenario import make_turn
 from .sweep import fresh
 from .tables import Kept, kept_by, put_back
 
+DRAWN = (*table.PROJECTIONS, table.lines, table.writers)
+
 DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError, psycopg.DatabaseError)
 
 Content = dict[str, Any]
@@ -82,16 +84,26 @@ def write(folder: DataFolder, seed: int) -> None:
 
 
 def content(folder: DataFolder) -> Content:
-    """Read all that a reader can get, but for the places where it is."""
+    """Read all that a reader can get, but for the places where it is, and what Postgres has beside
+    that, but for what tells of repairs.
+    """
     with closing(folder.tables.connect(writable=False)) as connection:
         rows = {
             name: [row[:-4] for row in connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2")]
             for name in KEYS
         }
+        copies = connection.execute("SELECT * FROM lines ORDER BY 1, 2").fetchall()
+        writers = connection.execute("SELECT * FROM writers ORDER BY 1").fetchall()
     log = Log(folder.events)
     lines = [e.line for path in log.segments() for e in log.entries(path) if e.line]
     changes = sorted(line.body for line in lines if line.kind == "state_change")
-    return {"rows": rows, "changes": changes, "turns": asyncio.run(_read(folder, rows))}
+    return {
+        "rows": rows,
+        "copies": [copy for copy in copies if not copy[-1].startswith(b'{"kind":"repair"')],
+        "writers": writers,
+        "changes": changes,
+        "turns": asyncio.run(_read(folder, rows)),
+    }
 
 
 async def _read(folder: DataFolder, rows: Content) -> list[Any]:
@@ -109,7 +121,7 @@ def flip_value(address: str, chance: random.Random) -> str:
     """Change a bit of a value in the tables, as their owner; returns which."""
     with psycopg.connect(address, autocommit=True) as owner:
         while True:
-            drawn = chance.choice(table.PROJECTIONS)
+            drawn = chance.choice(DRAWN)
             column = chance.choice(list(drawn.columns))
             query = f"SELECT ctid::text, {column.name} FROM {drawn.name} ORDER BY ctid"
             try:

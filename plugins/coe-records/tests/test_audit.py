@@ -248,6 +248,7 @@ def test_turn_that_is_in_the_log_twice_counts_once(
     earlier = seal("interaction", "w7", 1, "2026-11-01T08:00:00.000000Z", "0" * 64, line.text)
     path = folder.events / "2026-11-01/interactions.w7.1.jsonl"
     path.write_bytes(earlier.raw)
+    (folder.writers / "w7").mkdir()
     second.close()
     open_writer(folder).close()
     assert {row[-4] for row in tables(folder)["chat_messages"]} == {

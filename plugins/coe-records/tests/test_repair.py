@@ -51,19 +51,23 @@ EXTRA_TURNS = """
 
 
 @pytest.fixture
-def turns(folder: DataFolder, open_writer: Open, make_turn: MakeTurn) -> list[Interaction]:
-    """Write a state change and nine turns into a sealed segment, and three into the next. What
-    Postgres keeps of lines is gone, as when it is in other hands: `test_machines` is about it.
-    """
+def written(folder: DataFolder, open_writer: Open, make_turn: MakeTurn) -> list[Interaction]:
+    """Write a state change and nine turns into a sealed segment, and three into the next."""
     turns = [make_turn(n, attempts=n % 3) for n in range(12)]
     writer = open_writer(folder, segment_bytes=1000)
     change = StateChange(key="toggles/plugins/x", value=True, actor="me", at=EPOCH)
     writer.commit([Draft.of(change), *map(Draft.of, turns[:9])])
     writer.commit([Draft.of(turn) for turn in turns[9:]])
     writer.close()
+    return turns
+
+
+@pytest.fixture
+def turns(folder: DataFolder, written: list[Interaction]) -> list[Interaction]:
+    """Lose what Postgres keeps of the lines too: `test_copies` is about it."""
     with closing(folder.tables.connect()) as connection:
         connection.execute("DELETE FROM lines")
-    return turns
+    return written
 
 
 def mend(folder: DataFolder) -> Repaired:
@@ -86,7 +90,7 @@ def without_pointers(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {name: [row[:-4] for row in rows[name]] for name in rows if name != "segments"}
 
 
-@pytest.mark.usefixtures("turns")
+@pytest.mark.usefixtures("written")
 def test_whole_log_and_database_are_left_alone(folder: DataFolder) -> None:
     before = content(folder)
     assert mend(folder) == Repaired(found=(), steps=(), left=())
@@ -377,7 +381,7 @@ def test_line_that_nothing_restores_is_named_beside_one_that_is_restored(
     assert restored.where.startswith(SEALED)
 
 
-@pytest.mark.usefixtures("turns")
+@pytest.mark.usefixtures("written")
 def test_dry_run_says_what_it_would_do_and_does_nothing(
     folder: DataFolder, sql: Any, tables: Tables
 ) -> None:
@@ -522,8 +526,8 @@ def test_repair_that_was_killed_can_be_done_again(
     assert without_pointers(tables(folder)) == without_pointers(before)
 
 
-@pytest.mark.usefixtures("turns")
 class TestCommand:
+    @pytest.mark.usefixtures("turns")
     def test_says_what_it_did_and_what_is_left(self, folder: DataFolder) -> None:
         path = folder.events / LAST
         path.write_bytes(path.read_bytes().replace(b"answer 10", b"\0" * 9))
@@ -535,6 +539,7 @@ class TestCommand:
         assert "restored from the database" in result.stdout
         assert result.stdout.endswith("0 left\n")
 
+    @pytest.mark.usefixtures("turns")
     def test_tells_what_is_left(self, folder: DataFolder) -> None:
         path = folder.events / SEALED
         path.write_bytes(path.read_bytes().replace(b"toggles", b"\0" * 7))
@@ -542,6 +547,7 @@ class TestCommand:
         assert result.exit_code == 1
         assert result.stdout.endswith("2 left\n")
 
+    @pytest.mark.usefixtures("written")
     def test_exits_with_0_when_all_is_mended(self, folder: DataFolder, sql: Any) -> None:
         sql.execute("DELETE FROM attempts")
         result = self.run(folder, "--json")

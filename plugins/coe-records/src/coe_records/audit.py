@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -16,6 +17,7 @@ from coe_core.record import Pointer
 from coe_records import manifest
 from coe_records.body import Interaction, Repair
 from coe_records.comparison import Comparison, Piece
+from coe_records.copies import Copies
 from coe_records.database import Connection
 from coe_records.envelope import GENESIS, Line
 from coe_records.folder import DataFolder
@@ -23,7 +25,7 @@ from coe_records.lock import locked
 from coe_records.log import Entry, Log, Tell, untold
 from coe_records.manifest import Tally
 from coe_records.projection import Mark, Projection, moved
-from coe_records.registry import elsewhere
+from coe_records.registry import Registered, registered
 
 Kind: TypeAlias = Literal[
     "altered", "broken_chain", "damaged", "dangling", "extra", "lost", "missing", "torn"
@@ -75,11 +77,12 @@ def audit(folder: DataFolder, tell: Tell = untold) -> Report:
     try:
         with locked(folder.lock):  # Nobody is between log and database.
             connection.begin_reading()
-            theirs = elsewhere(connection, log)
+            whose = registered(folder, connection)
+            theirs = whose.elsewhere
             marks = {p: mark for p, mark in projection.marks().items() if p not in theirs}
             sizes = {path: log.size(path) for path in log.segments()}
             sealed = manifest.sealed(folder.events)
-        work = Audit(projection, tables.damage, tell, marks, sizes, sealed, theirs.keys())
+        work = Audit(projection, tables.damage, tell, marks, sizes, sealed, whose)
         return evolve(work.run(), elsewhere=Counter(theirs.values()))
     finally:
         connection.close()
@@ -112,8 +115,9 @@ class Audit:
     _marks: Mapping[str, Mark]
     _sizes: Mapping[str, int]
     _sealed: AbstractSet[str]
-    _elsewhere: AbstractSet[str]
+    _registered: Registered
     _faults: list[Fault] = field(factory=list, init=False)
+    _copies: Copies | None = field(default=None, init=False)
     _records: int = field(default=0, init=False)
     _links: dict[str, Line] = field(factory=dict, init=False)
     """Each writer's last line so far."""
@@ -130,7 +134,11 @@ class Audit:
 
     def run(self) -> Report:
         """Look at everything."""
-        comparison = Comparison(self._projection, self._elsewhere, self._note)
+        comparison = Comparison(self._projection, self._registered.elsewhere.keys(), self._note)
+        copies = Copies(self._projection.connection, self._note)
+        self._copies = copies if self._projection.keeps_lines else None
+        for each in self._registered.wrong:
+            self._note(each.kind, f"writers:{each.name}", each.text)
         try:
             for path in self._in_order():
                 if path in self._sizes:
@@ -138,6 +146,8 @@ class Audit:
                 else:
                     self._note_loss(path)
             comparison.find_strays()
+            if self._copies is not None:
+                self._copies.find_strays(self._ends(), self._registered, self._links)
             for where, text in self._damage(self._projection.connection):
                 self._note("damaged", where, text)
         except self._projection.connection.DatabaseError as error:
@@ -153,6 +163,12 @@ class Audit:
     @property
     def _log(self) -> Log:
         return self._projection.log
+
+    def _ends(self) -> dict[str, int]:
+        """Tell how far each segment goes, or went; one that nobody can tell of, for ever."""
+        ends = dict.fromkeys(self._sealed - self._sizes.keys(), sys.maxsize)
+        ends |= {path: mark.end_bytes for path, mark in self._marks.items()}
+        return ends | {path: max(n, ends.get(path, 0)) for path, n in self._sizes.items()}
 
     def _note(self, kind: Kind, where: str, text: str) -> None:
         self._faults.append(Fault(kind=kind, where=where, text=text))
@@ -231,6 +247,8 @@ class Audit:
                     self._restored.add(structure(body.lost, Pointer))
             tally.add(chunk, turns)
             comparison.compare(piece)
+            if self._copies is not None:
+                self._copies.compare(chunk)
             self._records += len(piece.lines)
             self._tell(chunk[-1].end - chunk[0].pointer.offset)
         if mark is not None:

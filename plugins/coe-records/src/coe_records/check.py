@@ -59,12 +59,13 @@ class RecordsCheck:
 
 
 def _uneven(folder: DataFolder) -> list[str]:
-    from coe_records.registry import elsewhere
+    from coe_records.registry import registered
 
     projection = folder.projection(writable=False)
     log = projection.log
     with closing(projection.connection), locked(folder.lock):
-        marks, theirs = projection.marks(), elsewhere(projection.connection, log)
+        marks = projection.marks()
+        theirs = registered(folder, projection.connection).elsewhere
         sizes = {path: log.size(path) for path in log.segments()}
     ends = {path: mark.end_bytes for path, mark in marks.items() if path not in theirs}
     return sorted(p for p in ends.keys() | sizes if sizes.get(p, 0) != ends.get(p, 0))

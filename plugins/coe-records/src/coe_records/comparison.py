@@ -127,7 +127,7 @@ class Comparison:
         if not self._elsewhere:
             return self._connection.execute(query)
         theirs = f" WHERE segment NOT IN ({ELSEWHERE})"
-        return self._connection.execute(query + theirs, [self._log.id])
+        return self._connection.execute(query + theirs, [json_list(self._elsewhere)])
 
     def _rows(self, table: str, ids: set[str]) -> list[Row]:
         """Return the rows of some turns, by key."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
@@ -169,15 +169,13 @@ class Projection:
         for statement in _FORGET:
             self.connection.execute(statement, [owner, segment, offset])
 
-    def clear(self) -> None:
-        """Empty every table of what it has from this log."""
-        log_id = self.log.id or ""
-        is_shared = self.connection.execute(ELSEWHERE + " LIMIT 1", [log_id]).fetchone()
+    def clear(self, elsewhere: Collection[str]) -> None:
+        """Empty every table of all but what it has from some segments."""
         for each in table.PROJECTIONS:
             segment = "path" if each is table.segments else "segment"
-            where = f" WHERE {segment} NOT IN ({ELSEWHERE})" if is_shared else ""
+            where = f" WHERE {segment} NOT IN ({ELSEWHERE})" if elsewhere else ""
             delete = f"DELETE FROM {each.name}{where}"  # noqa: S608
-            self.connection.execute(delete, [log_id] * bool(is_shared))
+            self.connection.execute(delete, [json_list(elsewhere)] if elsewhere else [])
 
     def replay(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import closing
 
 from attrs import frozen
@@ -13,9 +14,15 @@ from coe_records.folder import DataFolder
 from coe_records.lock import locked
 from coe_records.log import Tell, untold
 from coe_records.migration import migrate
-from coe_records.projection import CHUNK_LINES, Projection
+from coe_records.projection import CHUNK_LINES, Projection, json_list
 from coe_records.recovery import stop_seqs
-from coe_records.registry import ELSEWHERE, outlast_dead, register
+from coe_records.registry import ELSEWHERE, outlast_dead, register, registered
+
+_FORGOTTEN = f"""
+    SELECT count(*) FROM lines LEFT JOIN segments ON path = segment
+    WHERE segment NOT IN ({ELSEWHERE}) AND (path IS NULL OR offset_bytes >= end_bytes)
+"""  # noqa: S608
+"""Who does not know of these lines goes on writing in their place."""
 
 
 @frozen(kw_only=True)
@@ -45,9 +52,10 @@ def rebuild(folder: DataFolder, tell: Tell = untold, *, may_forget: bool = False
         with closing(projection.connection), projection.transaction():
             outlast_dead(folder, projection.connection)
             register(folder, projection.connection, folder.known_writers)
-            result = _refill(projection, tell)
+            elsewhere = registered(folder, projection.connection).elsewhere
+            result = _refill(projection, elsewhere, tell)
             if not may_forget:
-                _refuse_loss(folder, projection)
+                _refuse_loss(folder, projection, elsewhere)
     return Rebuilt(
         segments=result.segments,
         records=result.records,
@@ -56,8 +64,8 @@ def rebuild(folder: DataFolder, tell: Tell = untold, *, may_forget: bool = False
     )
 
 
-def _refill(projection: Projection, tell: Tell) -> Rebuilt:
-    projection.clear()
+def _refill(projection: Projection, elsewhere: Collection[str], tell: Tell) -> Rebuilt:
+    projection.clear(elsewhere)
     log = projection.log
     paths, stops = log.segments(), stop_seqs(log, {})
     sealed = manifest.sealed(log.events)
@@ -73,14 +81,17 @@ def _refill(projection: Projection, tell: Tell) -> Rebuilt:
     )
 
 
-def _refuse_loss(folder: DataFolder, projection: Projection) -> None:
+def _refuse_loss(folder: DataFolder, projection: Projection, elsewhere: Collection[str]) -> None:
     with closing(folder.tables.connect(writable=False)) as before:
         ours = f"SELECT id FROM interactions WHERE segment NOT IN ({ELSEWHERE})"  # noqa: S608
-        turns, lost = before.execute(ours, [projection.log.id or ""]), 0
+        turns, lost = before.execute(ours, [json_list(elsewhere)]), 0
         while chunk := [turn_id for (turn_id,) in turns.fetchmany(CHUNK_LINES)]:
             lost += len(chunk) - len(projection.known(chunk))
-    if lost:
+    values = [json_list(elsewhere)]
+    ((forgotten,),) = projection.connection.execute(_FORGOTTEN, values).fetchall()
+    if lost or forgotten:
+        what = f"{lost} turns" if lost else f"{forgotten} lines"
         raise Conflict(
-            f"the database has {lost} turns that the log has lost, so it was left as it is; "
+            f"the database has {what} that the log has lost, so it was left as it is; "
             "`coe records verify` lists them"
         )

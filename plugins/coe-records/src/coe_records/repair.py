@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 
 from coe_core.record import Pointer
 from coe_core.service import Clock
-from coe_records import kept, manifest
+from coe_records import copies, kept, manifest
 from coe_records.audit import Fault, audit
 from coe_records.bit import changed_bit
 from coe_records.comparison import KEYS
@@ -25,9 +25,9 @@ from coe_records.folder import DataFolder
 from coe_records.header import changed_bits
 from coe_records.lock import locked
 from coe_records.log import Log, Show, unshown
-from coe_records.projection import Mark, Projection
+from coe_records.projection import Mark, Projection, json_list
 from coe_records.rebuild import rebuild
-from coe_records.registry import ELSEWHERE
+from coe_records.registry import ELSEWHERE, registered, set_right
 from coe_records.restoration import bodies_at
 from coe_records.writer import Draft, Repair, Writer
 
@@ -70,6 +70,10 @@ class Plan:
     rebuilds: bool = False
     manifests: tuple[str, ...] = ()
     """Sealed segments that are whole, but not their manifests."""
+    copies: tuple[tuple[str, int], ...] = ()
+    """Segment and offset of copies of lines that are not what the log has."""
+    writers: tuple[str, ...] = ()
+    """Whose rows are not what they should be."""
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -80,6 +84,8 @@ class Plan:
             *(f"{lost.owner} is restored from the database" for lost in self.lost),
             *(["the tables are made again from the log"] if self.rebuilds else []),
             *(f"{segment} is sealed again" for segment in self.manifests),
+            *([f"{len(self.copies)} copies of lines are made again"] if self.copies else []),
+            *(f"the row of the writer {name} is made again" for name in self.writers),
         )
 
 
@@ -116,6 +122,8 @@ def repair(
 def _repair(
     folder: DataFolder, clock: Clock, found: tuple[Fault, ...], segment_bytes: int, show: Show
 ) -> Repaired:
+    first = _first(folder, found)
+    _begin(folder, first)
     if any(fault.where.startswith("database:") for fault in found):
         if not _speaks_against_log(found):
             _rebuild(folder, show)
@@ -123,7 +131,9 @@ def _repair(
         _mend_marks(folder, found, show)
     writer = Writer.open(folder, clock, segment_bytes=segment_bytes)  # It recovers first.
     try:
-        steps: list[str] = []
+        steps = list(first.steps)
+        if steps:
+            _record(writer, first, found)
         left = _audit(folder, show)
         for _ in range(ROUNDS):
             plan = _plan(folder, left)
@@ -144,18 +154,16 @@ def _audit(folder: DataFolder, show: Show) -> tuple[Fault, ...]:
 
 def _mend_marks(folder: DataFolder, found: Sequence[Fault], show: Show) -> None:
     """Make the marks right before anybody writes on from them."""
-    if _plan(folder, found).rebuilds:
+    rest = [fault for fault in found if not fault.where.startswith("writers:")]
+    if _plan(folder, rest).rebuilds:
         _rebuild(folder, show)
 
 
 def _carry_out(
     folder: DataFolder, writer: Writer, plan: Plan, faults: Sequence[Fault], show: Show
 ) -> None:
-    texts = [f"{fault.kind} {fault.where}: {fault.text}" for fault in faults[:GROUP_RECORDS]]
-    record = Repair(at=datetime.now(UTC), found=tuple(texts), steps=plan.steps)
-    writer.commit([Draft.of(record)])
-    if plan.kept:
-        _take_back(folder, plan.kept)
+    _record(writer, plan, faults)
+    _begin(folder, plan)
     for flip in plan.flips:
         with locked(folder.lock):
             _turn_back(folder.events, flip)
@@ -165,17 +173,49 @@ def _carry_out(
         _rebuild(folder, show)
     for segment in plan.manifests:
         _seal(folder, segment)
+    for at in range(0, len(plan.copies), GROUP_RECORDS):
+        _copy_again(folder, plan.copies[at : at + GROUP_RECORDS])
+
+
+def _record(writer: Writer, plan: Plan, faults: Sequence[Fault]) -> None:
+    texts = [f"{fault.kind} {fault.where}: {fault.text}" for fault in faults[:GROUP_RECORDS]]
+    record = Repair(at=datetime.now(UTC), found=tuple(texts), steps=plan.steps)
+    writer.commit([Draft.of(record)])
+
+
+def _begin(folder: DataFolder, plan: Plan) -> None:
+    """Do what needs no writer."""
+    if plan.writers:
+        _set_right(folder)
+    if plan.kept:
+        _take_back(folder, plan.kept)
+
+
+def _first(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
+    """Plan what comes before anybody writes, and is recorded when it is done: who has a row that is
+    wrong cannot write, and who does not know of lines would write in their place.
+    """
+    writers = (f.where.removeprefix("writers:") for f in faults if f.where.startswith("writers:"))
+    at = (copies.copy_at(fault.where) for fault in faults if fault.kind == "lost")
+    there = list[Pointer]()
+    if segments := {place[0] for place in at if place}:
+        with closing(folder.tables.connect(writable=False)) as connection:
+            for segment in sorted(segments):
+                there += kept.lost_lines(connection, Log(folder.events), segment)
+    return Plan(kept=tuple(there), writers=tuple(writers))
 
 
 def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
     if not faults:
         return Plan()
+    if (first := _first(folder, faults)).steps:
+        return first
     log = Log(folder.events)
     lost, there = [], []
     altered = {fault.where for fault in faults if fault.kind == "altered"}
     flips = [*_flips(log, _damaged_bodies(log, faults))]
     with closing(folder.projection(writable=False).connection) as connection:
-        for each in _broken(log, connection):
+        for each in _broken(log, connection, registered(folder, connection).elsewhere):
             if found := list(_flips(log, [each.pointer])):
                 flips += [flip for flip in found if flip not in flips]
             elif _is_kept(log, connection, each.pointer):
@@ -190,9 +230,11 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
             flips += _header_flips(log, Projection(connection, log).marks(), faults)
     if flips or there or lost:
         return Plan(kept=tuple(dict.fromkeys(there)), flips=tuple(flips), lost=tuple(lost))
+    is_trusted = not _speaks_against_log(faults)
     return Plan(
-        rebuilds=any(map(_is_of_database, faults)) and not _speaks_against_log(faults),
+        rebuilds=any(map(_is_of_database, faults)) and is_trusted,
         manifests=tuple(_badly_sealed(faults)),
+        copies=tuple(filter(None, (copies.copy_at(f.where) for f in faults if is_trusted))),
     )
 
 
@@ -214,10 +256,12 @@ def _is_kept(log: Log, connection: Connection, lost: Pointer) -> bool:
         return True
 
 
-def _broken(log: Log, connection: Connection) -> Iterator[Lost]:
-    """Yield the pointers of the database that do not fit what is in the log."""
+def _broken(log: Log, connection: Connection, elsewhere: Collection[str]) -> Iterator[Lost]:
+    """Yield the pointers of the database, but for those to segments that are elsewhere, which do
+    not fit what is in the log.
+    """
     for owner, segment, offset, length, checksum in connection.execute(
-        _POINTERS, [log.id or ""] * len(KEYS)
+        _POINTERS, [json_list(elsewhere)] * len(KEYS)
     ):
         try:
             pointer = Pointer(segment=segment, offset=offset, length=length, sha256=checksum)
@@ -344,6 +388,18 @@ def _take_back(folder: DataFolder, lost: Sequence[Pointer]) -> None:
     with closing(folder.tables.connect(writable=False)) as connection, locked(folder.lock):
         for pointer in lost:
             kept.take_back(connection, Log(folder.events), pointer)
+
+
+def _set_right(folder: DataFolder) -> None:
+    """Make the rows about our writers right."""
+    with closing(folder.tables.connect()) as connection, locked(folder.lock):
+        set_right(folder, connection, registered(folder, connection).wrong)
+
+
+def _copy_again(folder: DataFolder, places: Sequence[tuple[str, int]]) -> None:
+    projection = folder.projection()
+    with closing(projection.connection), locked(folder.lock), projection.transaction():
+        copies.make_again(folder, projection, places)
 
 
 def _restore(folder: DataFolder, writer: Writer, lost: Sequence[Lost]) -> None:
