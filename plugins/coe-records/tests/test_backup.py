@@ -93,6 +93,13 @@ def test_is_of_one_moment_while_turns_are_written(
     assert copies[0].records < copies[-1].records
 
 
+def test_has_nothing_that_is_being_made(kept: DataFolder, tmp_path: Path) -> None:
+    """A manifest has its name at the next moment, and is not there to be copied."""
+    (kept.events / "2026-11-01/interactions.w1.9.manifest.json.new").write_text("{")
+    assert back_up(kept, tmp_path / "saved").faults == ()
+    assert not list((tmp_path / "saved").rglob("*.new"))
+
+
 def test_overwrites_nothing(kept: DataFolder, tmp_path: Path) -> None:
     back_up(kept, tmp_path / "saved")
     with pytest.raises(Conflict, match="not empty"):

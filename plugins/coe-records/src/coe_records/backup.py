@@ -96,8 +96,11 @@ def _make_empty(path: Path) -> None:
 
 
 def _sizes(path: Path) -> Mapping[str, int]:
-    """List the files below, each with its size; locks are nobody's but their holder's."""
-    files = (file for file in sorted(path.rglob("*")) if file.is_file() and file.name != "lock")
+    """List the files below, each with its size; locks are nobody's but their holder's, and what is
+    being made may have another name at any moment.
+    """
+    named = (file for file in sorted(path.rglob("*")) if file.name != "lock")
+    files = [file for file in named if file.suffix != ".new" and file.is_file()]
     return {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
 
 
