@@ -1,5 +1,6 @@
 """A backup is a whole data folder of one moment; restored, it goes on."""
 
+import resource
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -125,6 +126,20 @@ def test_that_cannot_be_written_is_not_laid_to_the_records(
     else:
         back_up(kept, tmp_path / "saved")
         result = coe_records(DataFolder(in_the_way), "restore", str(tmp_path / "saved"))
+    assert isinstance(result.exception, StartRefused)
+    assert "is not whole" in str(result.exception)
+    assert "rebuild" not in str(result.exception)
+
+
+def test_that_found_no_room_is_not_laid_to_the_records(
+    kept: DataFolder, tmp_path: Path, coe_records: Run
+) -> None:
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        result = coe_records(kept, "backup", str(tmp_path / "saved"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
     assert isinstance(result.exception, StartRefused)
     assert "is not whole" in str(result.exception)
     assert "rebuild" not in str(result.exception)

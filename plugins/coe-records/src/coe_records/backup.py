@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -72,8 +72,9 @@ def _back_up(folder: DataFolder, target: Path, show: Show) -> Copied:
             with closing(sqlite.connect(folder.path / name, writable=False)) as source:
                 _copy_database(source, target / name)
     _copy_all(sizes, folder.events, target / folder.events.name, show)
-    _make_writers(folder, DataFolder(target))
-    return _copied(DataFolder(target), show, rebuilds=folder.server is not None)
+    with _blamed_on_the_copy():
+        _make_writers(folder, DataFolder(target))
+        return _copied(DataFolder(target), show, rebuilds=folder.server is not None)
 
 
 def restore(source: Path, folder: DataFolder, show: Show = unshown) -> Copied:
@@ -106,9 +107,18 @@ def _sizes(path: Path) -> Mapping[str, int]:
 
 def _copy_database(source: sqlite3.Connection, to: Path) -> None:
     """Copy what the source's transaction sees, whatever is written meanwhile."""
-    with closing(sqlite.connect(to)) as copy:
+    with _blamed_on_the_copy(), closing(sqlite.connect(to)) as copy:
         source.backup(copy)
     _sync(to)
+
+
+@contextmanager
+def _blamed_on_the_copy() -> Iterator[None]:
+    """Raise `OSError`, as files do, when a database cannot be written."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(str(error)) from error
 
 
 def _copy_all(sizes: Mapping[str, int], source: Path, to: Path, show: Show) -> None:

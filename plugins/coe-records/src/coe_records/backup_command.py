@@ -64,7 +64,9 @@ def _writable(to: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StartRefused(f"the copy in {to} is not whole: {error}") from error
+        raise StartRefused(
+            f"the copy in {to} is not whole: {error}; remove what is there, and try again"
+        ) from error
 
 
 def _tell(context: click.Context, copied: Copied, *, as_json: bool) -> None:
