@@ -121,6 +121,8 @@ class TestLog:
             (["--since", "2026-11-02"], 7),
             (["--until", "2026-11-02"], 5),
             (["--since", "2026-11-01T14:00:00", "--until", "2026-11-02T00:30:00+00:00"], 5),
+            (["--since", "2026-11-02T09:00:00+09:00"], 7),
+            (["--since", "2026-11-02T00:00:00.000000Z"], 7),
         ],
     )
     def test_is_chosen_from(
@@ -135,6 +137,12 @@ class TestLog:
         result = coe_records(folder, "log")
         assert (result.exit_code, len(result.stdout.splitlines())) == (1, 12)
         assert result.stderr.startswith("1 damaged")
+
+
+def test_time_that_is_none_in_utc_is_refused(folder: DataFolder, coe_records: Run) -> None:
+    result = coe_records(folder, "log", "--until", "9999-12-31T23:00:00-09:00")
+    assert result.exit_code == 2
+    assert "--until" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["verify", "rebuild", "log"])

@@ -230,6 +230,10 @@ class TestCommand:
         (row,) = tables(folder)["feedback"]
         assert row[:2] == (decode(result.stdout)["id"], turn.id)
 
+    def test_of_nothing_is_refused(self, folder: DataFolder, turn: Interaction) -> None:
+        result = coe_feedback(folder, turn.id, "--label", "")
+        assert isinstance(result.exception, InvalidField)
+
     def test_knows_no_turn_of_another_group(self, folder: DataFolder, turn: Interaction) -> None:
         result = coe_feedback(folder, turn.id, "--rating", "1")
         assert isinstance(result.exception, NotFound)

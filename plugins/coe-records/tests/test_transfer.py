@@ -229,6 +229,11 @@ class TestImport:
         assert isinstance(result.exception, InvalidField)
         assert "iconv" in str(result.exception)
 
+    def test_is_for_a_group_with_a_name(self, folder: DataFolder) -> None:
+        path = write(folder, {"messages": [ASKED]})
+        result = coe_records(folder, "import", str(path), "--group", "")
+        assert isinstance(result.exception, InvalidField)
+
     def test_takes_numbers_for_names(self, folder: DataFolder) -> None:
         both = [{"id": n, "session_id": 7, "messages": [ASKED, ANSWER]} for n in (1, 2)]
         assert take(folder, *both)["turns"] == 2

@@ -103,7 +103,10 @@ def command(
     as_json: bool,
 ) -> None:
     """Say what a turn was worth. TURN is its id, of the header `x-coe-turn`, or its answer's."""
-    opinion = Opinion(turn_id=turn, rating=rating, label=label, route=route, text=text)
+    try:
+        opinion = Opinion(turn_id=turn, rating=rating, label=label, route=route, text=text)
+    except ValueError as error:
+        raise InvalidField(str(error)) from error
     feedback = asyncio.run(_give(frame, opinion, group))
     if as_json:
         echo_json(feedback)

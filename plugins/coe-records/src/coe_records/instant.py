@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z")
+FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z")
+"""The last is how lines of the log have it."""
 
 
 class Instant(click.DateTime):
@@ -19,4 +20,7 @@ class Instant(click.DateTime):
     def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
         """Read it."""
         at: datetime = super().convert(value, param, ctx)
-        return at.replace(tzinfo=at.tzinfo or UTC)
+        try:
+            return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+        except OverflowError:
+            self.fail(f"{value!r} is before or after all time", param, ctx)

@@ -73,6 +73,8 @@ def import_(
     from coe_records.importing import Import
     from coe_records.intake import Intake
 
+    if not group:
+        raise InvalidField("--group names no group")
     clock = SystemClock()
     size_bytes = file.stat().st_size
     with _writer(frame, clock, settings) as writer, progress("importing", size_bytes) as tell:
