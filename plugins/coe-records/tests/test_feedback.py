@@ -17,7 +17,7 @@ from coe_core import hookimpl
 from coe_core.access import LOCAL, GroupName, Principal
 from coe_core.cli import Frame
 from coe_core.codec import decode, encode, structure
-from coe_core.error import InvalidField, NotFound
+from coe_core.error import InvalidField, NotFound, StartRefused
 from coe_core.host import Host
 from coe_core.http import HttpRequest
 from coe_core.record import Feedback, Interaction, Record
@@ -233,6 +233,14 @@ class TestCommand:
     def test_of_nothing_is_refused(self, folder: DataFolder, turn: Interaction) -> None:
         result = coe_feedback(folder, turn.id, "--label", "")
         assert isinstance(result.exception, InvalidField)
+
+    def test_says_that_the_records_did_not_open(
+        self, folder: DataFolder, turn: Interaction, sql: Any
+    ) -> None:
+        sql.execute("UPDATE records_version SET version_num = '9999'")
+        result = coe_feedback(folder, turn.id, "--group", "research", "--rating", "1")
+        assert isinstance(result.exception, StartRefused)
+        assert "9999" in str(result.exception)
 
     def test_knows_no_turn_of_another_group(self, folder: DataFolder, turn: Interaction) -> None:
         result = coe_feedback(folder, turn.id, "--rating", "1")

@@ -574,6 +574,16 @@ def test_unknown_job_is_refused_with_those_there_are(folder: DataFolder) -> None
     assert "did you mean 'summaries'?" in errors
 
 
+def test_records_that_did_not_open_are_not_taken_for_none_to_do(
+    folder: DataFolder, make_turn: MakeTurn, sql: Any
+) -> None:
+    converse(folder, make_turn, sessions=1, turns=1)
+    sql.execute("UPDATE records_version SET version_num = '9999'")
+    process = coe(folder.path, "reprocess")
+    _, errors = process.communicate()
+    assert (process.returncode, "9999" in errors) == (2, True)
+
+
 class OnFolders:
     @pytest.fixture(autouse=True)
     def folders(self, new_folder: Callable[[], DataFolder]) -> None:

@@ -115,5 +115,8 @@ def command(
 
 
 async def _give(frame: Frame, opinion: Opinion, group: str) -> Feedback:
+    from coe_records.records import refuse_unopened
+
     async with frame.host() as host:
+        refuse_unopened(host.application)
         return await keep(host.application, opinion, group, frame.actor)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from coe_core.error import StartRefused
 from coe_core.identity import SessionId, TurnId
 from coe_core.ledger import Intent
 from coe_core.message import Message
 from coe_core.record import Feedback, Interaction, Pointer, Record
-from coe_core.service import Clock, History, Stretch
+from coe_core.service import Clock, History, SessionStore, Stretch
 from coe_core.settings import Secret
 from coe_records.delta import is_long
 from coe_records.disk import TimedDisk
@@ -22,6 +23,7 @@ from coe_records.log import Log
 from coe_records.window import Window
 
 if TYPE_CHECKING:
+    from coe_core.application import Application
     from coe_records.conversation import Uncovered
     from coe_records.journal import GroupJournal
     from coe_records.probe import Probe
@@ -154,3 +156,14 @@ class Records:
     async def pointer(self, group: str, turn_id: TurnId) -> Pointer | None:
         """Tell where a turn is in the log."""
         return await self._reader.pointer(group, turn_id)
+
+
+def refuse_unopened(application: Application) -> None:
+    """Raise `StartRefused`, and say why, where the records did not open: what stands in for them
+    knows no turn.
+    """
+    if isinstance(application.need(SessionStore), Records):
+        return
+    for problem in application.problems:
+        if problem.plugin == "records":
+            raise StartRefused(problem.text)

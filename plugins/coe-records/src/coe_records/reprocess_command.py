@@ -92,7 +92,10 @@ def _runner(name: str, ray: str | None) -> Runner:
 async def _reprocess(
     frame: Frame, window: Window, what: str | None, runner: Runner
 ) -> list[Reprocessed]:
+    from coe_records.records import refuse_unopened
+
     async with frame.host() as host, host.lease() as application:
+        refuse_unopened(application)
         jobs = _chosen(application, what)
         return [await _run(application, job, window, runner) for job in jobs]
 
