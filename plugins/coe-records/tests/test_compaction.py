@@ -20,10 +20,12 @@ from coe_records.extent import Extent
 from coe_records.folder import DataFolder
 from coe_records.log import Log
 from coe_records.rebuild import rebuild
+from coe_records.repair import repair
 from coe_records.writer import Draft, Writer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coe_core.clock import SystemClock
 from coe_core.error import RecordDamaged
 from coe_core.record import Interaction, Pointer
 from coe_core.testing.strategies import texts
@@ -131,6 +133,18 @@ class TestCompacted:
         assert [each.partition(":")[0] for each in result.left] == [pointers[0].segment]
         assert path.exists()
         assert not list(folder.events.glob("*/*.new"))
+
+    @pytest.mark.parametrize("left", [b"", b"no Parquet"])
+    def test_lost_segment_is_restored_from_the_database(
+        self, folder: DataFolder, pointers: list[Pointer], sql: Any, tables: Any, left: bytes
+    ) -> None:
+        sql.execute("DELETE FROM lines")  # As where only the tables know of them.
+        Compaction(folder).compact(nothing)
+        before = [row[0] for row in tables(folder)["interactions"]]
+        compacted.place(folder.events / pointers[0].segment).write_bytes(left)
+        repaired = repair(folder, SystemClock(), dry_run=False, segment_bytes=1 << 20)
+        assert repaired.left == ()
+        assert [row[0] for row in tables(folder)["interactions"]] == before
 
     @settings(
         max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -233,6 +233,9 @@ class TestLostLine:
                 case "line":
                     at = raw.index(b"answer 10")
                     path.write_bytes(raw[:at] + b"\0" * 9 + raw[at + 9 :])
+                case "lines":
+                    start, end = raw.index(b"answer 9"), raw.index(b"answer 11")
+                    path.write_bytes(raw[:start] + b"\0" * (end - start) + raw[end:])
                 case "end":
                     path.write_bytes(raw[: raw.index(b"answer 10")])
                 case "segment":
@@ -241,7 +244,7 @@ class TestLostLine:
         assert turns
         return lose_
 
-    @pytest.mark.parametrize("what", ["line", "end", "segment"])
+    @pytest.mark.parametrize("what", ["line", "lines", "end", "segment"])
     async def test_is_restored_from_the_database(
         self,
         folder: DataFolder,
@@ -272,7 +275,7 @@ class TestLostLine:
         exported = list(Export(folder, Extent()).conversations())
         assert len(exported) == len(turns)
 
-    @pytest.mark.parametrize("what", ["line", "end", "segment"])
+    @pytest.mark.parametrize("what", ["line", "lines", "end", "segment"])
     def test_is_in_the_log_from_then_on(
         self, folder: DataFolder, tables: Tables, lose: Callable[[str], None], what: str
     ) -> None:
@@ -296,7 +299,7 @@ class TestLostLine:
         for name in ("interactions", "chat_messages", "attempts"):
             assert rows[name] == before[name]
 
-    @pytest.mark.parametrize("what", ["line", "end", "segment"])
+    @pytest.mark.parametrize("what", ["line", "lines", "end", "segment"])
     def test_is_restored_once(
         self, folder: DataFolder, lose: Callable[[str], None], what: str
     ) -> None:
@@ -306,7 +309,7 @@ class TestLostLine:
         assert mend(folder) == Repaired(found=(), steps=(), left=())
         assert content(folder) == before
 
-    @pytest.mark.parametrize("what", ["line", "end", "segment"])
+    @pytest.mark.parametrize("what", ["line", "lines", "end", "segment"])
     def test_is_over_for_verify_when_the_chain_goes_on(
         self,
         folder: DataFolder,

@@ -253,7 +253,7 @@ class Audit:
             self._tell(chunk[-1].end - chunk[0].pointer.offset)
         if mark is not None:
             self._check_end(mark, self._records - before, agrees=agrees)
-        self._check_seal(path, tally)
+        self._check_seal(path, tally, writer or "")
 
     def _check_end(self, mark: Mark, lines: int, *, agrees: bool) -> None:
         size, last = self._sizes[mark.path], self._links.get(mark.writer)
@@ -267,9 +267,9 @@ class Audit:
             text = f"no part of the log gives {asdict(mark)}"
             self._note("altered", f"segments:{mark.path}", text)
 
-    def _check_seal(self, path: str, tally: Tally) -> None:
-        now = tally.manifest(*self._left.get(tally.writer, (None, None)))
-        self._left[now.writer] = path, now.sha256
+    def _check_seal(self, path: str, tally: Tally, writer: str) -> None:
+        now = tally.manifest(*self._left.get(writer, (None, None)))
+        self._left[writer] = path, now.sha256
         if path not in self._sealed:
             return
         where = manifest.place(Path(), path).as_posix()
@@ -278,7 +278,7 @@ class Audit:
         except (OSError, ValueError) as error:
             self._note("damaged", where, f"the manifest cannot be read: {error}")
             return
-        self._left[now.writer] = path, then.sha256
+        self._left[writer] = path, then.sha256
         if None in (then.previous_sha256, now.previous_sha256):
             then, now = evolve(then, previous_sha256=None), evolve(now, previous_sha256=None)
         if then != now:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +213,7 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
     if (first := _first(folder, faults)).steps:
         return first
     log = Log(folder.events)
-    lost, there = [], []
+    lost, there, rest = [], [], list[Lost]()
     altered = {fault.where for fault in faults if fault.kind == "altered"}
     flips = [*_flips(log, _damaged_bodies(log, faults))]
     with closing(folder.projection(writable=False).connection) as connection:
@@ -220,9 +222,13 @@ def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
                 flips += [flip for flip in found if flip not in flips]
             elif _is_kept(log, connection, each.pointer):
                 there.append(each.pointer)
-            elif _is_line(log, each.pointer) or _rows_at(connection, each) <= altered:
+            else:
+                rest.append(each)
+        wrong = _in_lines(log, [each.pointer for each in rest])
+        for each in rest:
+            if each.pointer in wrong or _rows_at(connection, each) <= altered:
                 continue  # The row is wrong: the log has another in its place.
-            elif any(_bodies(connection, each)):
+            if any(_bodies(connection, each)):
                 lost.append(each)
         if not flips:
             there += _kept(log, connection, faults)
@@ -312,25 +318,31 @@ def _flips(log: Log, pointers: Iterable[Pointer]) -> Iterator[Flip]:
             yield Flip(pointer.segment, pointer.offset + bit // 8, 1 << bit % 8)
 
 
-def _in_lines(log: Log) -> Iterator[str]:
+def _uncompacted(log: Log) -> Iterator[str]:
     """Yield the segments that are not compacted: in those no bit can be turned."""
     yield from (segment for segment in log.segments() if (log.events / segment).exists())
 
 
 def _header_flips(log: Log, marks: Mapping[str, Mark], faults: Sequence[Fault]) -> Iterator[Flip]:
     named = {fault.where.removeprefix("segments:").partition(":")[0] for fault in faults}
-    for segment, bit in changed_bits(log, marks, sorted(named & {*_in_lines(log)})):
+    for segment, bit in changed_bits(log, marks, sorted(named & {*_uncompacted(log)})):
         yield Flip(segment, bit // 8, 1 << bit % 8)
 
 
-def _is_line(log: Log, pointer: Pointer) -> bool:
-    """Whether the log has a line of its own there, or the middle of one: then the row is wrong."""
-    if log.size(pointer.segment) < max(1, pointer.offset):
-        return False
-    before = next(log.entries(pointer.segment, max(0, pointer.offset - 1)))
-    entry = next(log.entries(pointer.segment, pointer.offset), None)
-    starts_a_line = pointer.offset == 0 or before.raw == b"\n"
-    return not starts_a_line or (entry is not None and entry.line is not None)
+def _in_lines(log: Log, pointers: Iterable[Pointer]) -> set[Pointer]:
+    """Find the pointers to where the log has a line, or the middle of one."""
+    found = set()
+    by_place = sorted(pointers, key=lambda pointer: (pointer.segment, pointer.offset))
+    for segment, group in groupby(by_place, lambda pointer: pointer.segment):
+        waiting = deque(group)
+        for entry in log.entries(segment) if log.size(segment) else ():
+            while waiting and waiting[0].offset < entry.end:
+                pointer = waiting.popleft()
+                if entry.line is not None:
+                    found.add(pointer)
+            if not waiting:
+                break
+    return found
 
 
 def _is_of_database(fault: Fault) -> bool:
