@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from coe_core.cli import Frame
 from coe_core.cli.program import run
 from coe_core.codec import decode, encode, structure, unstructure
-from coe_core.error import InvalidField, RecordDamaged
+from coe_core.error import InvalidField, RecordDamaged, StartRefused
 from coe_core.message import assistant, user
 from coe_core.model import Usage
 from coe_core.record import Feedback, Interaction
@@ -427,6 +427,16 @@ class TestExport:
         assert isinstance(result.exception, RecordDamaged)
         assert path.read_bytes() == before
         assert not path.with_name("out.jsonl.part").exists()
+
+    @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+    def test_of_what_is_no_database_says_what_to_do(
+        self, folder: DataFolder, open_writer: Open
+    ) -> None:
+        open_writer(folder).close()
+        folder.database.write_bytes(b"no database" * 1000)
+        result = coe_records(folder, "export", "-")
+        assert isinstance(result.exception, StartRefused)
+        assert "rebuild" in str(result.exception)
 
     def test_goes_to_what_is_no_file(
         self, folder: DataFolder, open_writer: Open, make_turn: MakeTurn

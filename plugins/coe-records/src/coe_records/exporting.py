@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from attrs import frozen
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, select
+from sqlalchemy.exc import DBAPIError
 
 from coe_core.codec import decode, rfc3339, structure
 from coe_core.ledger import Ledger
@@ -79,6 +80,8 @@ class Export:
             with engine.connect() as connection:
                 self.folder.tables.begin_reading(connection, self.extent.group)
                 yield connection
+        except DBAPIError as error:  # The database's own is what is told of everywhere else.
+            raise error.orig or error from error
         finally:
             engine.dispose()
 
