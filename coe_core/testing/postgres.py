@@ -8,6 +8,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ class Cluster:
     """A Postgres of our own, in a folder of its own, reached through a socket there."""
 
     _folder: Path
-    _process: subprocess.Popen[str] | None = field(default=None, init=False)
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def url(self) -> str:
@@ -55,13 +56,16 @@ class Cluster:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         # With whoever runs the tests, however that ends; setpriv is util-linux's.
         tied = ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
-        self._process = self._run("postgres", "-D", self._folder / "data", *options, before=tied)
-        said = []
-        for line in self._process.stderr or ():
-            said.append(line)
-            if "ready to accept connections" in line:
-                return
-        raise NoPostgres(f"the Postgres for tests did not start: {''.join(said)}")
+        log = self._folder / "server.log"  # Not a pipe: once one is full, the server waits.
+        with log.open("w") as file:
+            self._process = self._run(
+                "postgres", "-D", self._folder / "data", *options, before=tied, log=file.fileno()
+            )
+        while "ready to accept connections" not in log.read_text(encoding="utf-8"):
+            if self._process.poll() is not None:
+                said = log.read_text(encoding="utf-8")
+                raise NoPostgres(f"the Postgres for tests did not start: {said}")
+            time.sleep(0.02)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Stop the server, as for a restart, or as if its machine had failed."""
@@ -74,18 +78,21 @@ class Cluster:
                 "immediate" if at_once else "fast",
                 "stop",
             ).wait()
-            self._process.communicate()
+            self._process.wait()
             self._process = None
 
     def _run(
-        self, name: str, *arguments: str | Path, before: Sequence[str] = ()
-    ) -> subprocess.Popen[str]:
+        self,
+        name: str,
+        *arguments: str | Path,
+        before: Sequence[str] = (),
+        log: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 one of Postgres's own commands
             [*before, _binary(name), *arguments],
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE if name == "postgres" else subprocess.DEVNULL,
+            stderr=log,
             stdin=subprocess.DEVNULL,
-            text=True,
             cwd=self._folder,
             user=_unprivileged() if os.geteuid() == 0 else None,
         )
