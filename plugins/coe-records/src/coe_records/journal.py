@@ -25,8 +25,8 @@ GROUP_TURNS = 1024
 
 TRY_AGAIN_S = 1.0
 
-Waiting: TypeAlias = tuple[Record, "asyncio.Future[Pointer]", float]
-"""A record, who waits for it, and since when on the monotonic clock."""
+Waiting: TypeAlias = tuple[Draft, "asyncio.Future[Pointer]", float]
+"""A record, made ready, who waits for it, and since when on the monotonic clock."""
 Written: TypeAlias = Pointer | Exception
 
 
@@ -89,8 +89,9 @@ class GroupJournal:
         """Write a record; it is durable when this returns."""
         if self._thread is None:
             raise Unavailable("the journal is closed")
+        draft = Draft.of(record)
         future: asyncio.Future[Pointer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((record, future, time.monotonic()))
+        self._waiting.append((draft, future, time.monotonic()))
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
         pointer = await future
@@ -125,8 +126,8 @@ class GroupJournal:
             while self._waiting:
                 size = min(len(self._waiting), GROUP_TURNS)
                 group = self._written = [self._waiting.popleft() for _ in range(size)]
-                records = [record for record, *_ in group]
-                results = await loop.run_in_executor(self._thread, self._write, records)
+                drafts = [draft for draft, *_ in group]
+                results = await loop.run_in_executor(self._thread, self._write, drafts)
                 self._written = ()
                 for (_, future, _), result in zip(group, results, strict=True):
                     _resolve(future, result)
@@ -136,15 +137,7 @@ class GroupJournal:
             self._draining = None
             self._written = ()
 
-    def _write(self, records: Sequence[Record]) -> list[Written]:
-        drafts = [_draft(record) for record in records]
-        good = [draft for draft in drafts if isinstance(draft, Draft)]
-        written = iter(self._commit(good))
-        return [next(written) if isinstance(draft, Draft) else draft for draft in drafts]
-
-    def _commit(self, drafts: Sequence[Draft]) -> list[Written]:
-        if not drafts:
-            return []
+    def _write(self, drafts: Sequence[Draft]) -> list[Written]:
         try:
             with self.commits.timing():
                 written = list[Written](self._ready().commit(drafts))
@@ -154,7 +147,7 @@ class GroupJournal:
         except Exception as error:  # One turn that cannot be written spoils no other.
             if len(drafts) == 1:
                 return [error]
-            return [result for draft in drafts for result in self._commit([draft])]
+            return [result for draft in drafts for result in self._write([draft])]
         self.refusal = None
         return written
 
@@ -169,13 +162,6 @@ class GroupJournal:
                     retry_after_s=5,
                 ) from error
         return self._writer
-
-
-def _draft(record: Record) -> Draft | Exception:
-    try:
-        return Draft.of(record)
-    except Exception as error:  # It goes to whoever made the record.
-        return error
 
 
 def _copy(error: CoeError) -> CoeError:
