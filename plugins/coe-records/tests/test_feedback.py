@@ -119,6 +119,8 @@ async def test_turn_of_another_group_is_like_one_that_never_was(
         await post(host, {"turn_id": turn.id, "rating": 1}, stranger)
     with pytest.raises(NotFound) as nobodys:
         await post(host, {"turn_id": "x", "rating": 1}, stranger)
+    with pytest.raises(NotFound):
+        await post(host, {"turn_id": "x\0", "rating": 1}, stranger)
     assert theirs.value.message.replace(turn.id, "x") == nobodys.value.message
     assert tables(folder)["feedback"] == []
 

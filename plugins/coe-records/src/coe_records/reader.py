@@ -62,6 +62,8 @@ class Reader:
 
     async def interaction(self, group: str, turn_id: TurnId) -> Interaction | None:
         """Return a turn of the group, read from the log."""
+        if "\0" in turn_id:
+            return None  # Postgres cannot even be asked for it.
         query = selected(interactions).where(interactions.c.id == turn_id, _of(group))
         return await self._run(group, lambda c: next(self._records(c, query, Interaction), None))
 
