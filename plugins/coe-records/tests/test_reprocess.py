@@ -486,10 +486,13 @@ def started(pid: int) -> Iterator[tuple[int, int]]:
                 yield from started(child)
 
 
+on_ray = pytest.mark.skipif(
+    find_spec("ray") is None, reason="Ray is not installed: pip install 'coe-records[ray]'"
+)
+
+
 @pytest.fixture
 def cluster(unused_tcp_port: int) -> Iterator[Cluster]:
-    if find_spec("ray") is None:
-        pytest.skip("Ray is not installed: pip install 'coe-records[ray]'")
     with TemporaryDirectory(prefix="ray") as folder:  # Its path is short: sockets are in it.
         cluster = Cluster(unused_tcp_port, Path(folder))
         try:
@@ -499,6 +502,7 @@ def cluster(unused_tcp_port: int) -> Iterator[Cluster]:
             cluster.stop()
 
 
+@on_ray
 @on_sqlite
 def test_on_a_cluster_whoever_is_killed_each_batch_is_done_and_as_here(
     folder: DataFolder, make_turn: MakeTurn, tables: Any, tmp_path: Path, cluster: Cluster
@@ -543,6 +547,7 @@ def test_on_a_cluster_whoever_is_killed_each_batch_is_done_and_as_here(
         ("127.0.0.1:{port}", "the address of a Ray cluster is ray://HOST:10001"),
     ],
 )
+@on_ray
 @on_sqlite
 def test_what_is_no_cluster_is_told(
     folder: DataFolder, unused_tcp_port: int, address: str, told: str
