@@ -13,9 +13,10 @@ from loguru import logger
 from coe_core.application import Application
 from coe_core.codec import structure, unstructure
 from coe_core.contract import Job
-from coe_core.error import Conflict
+from coe_core.error import Conflict, Unavailable
 from coe_core.lease import leased
 from coe_core.message import Json
+from coe_core.outage import Outage
 from coe_core.service import Clock, Deployment, StateStore
 from coe_core.state import ABSENT
 
@@ -52,6 +53,11 @@ class JobScheduler:
     _submitted: dict[str, Job] = field(factory=dict, init=False)
     _running: dict[str, asyncio.Task[None]] = field(factory=dict, init=False)
     _looking: asyncio.Task[None] | None = field(default=None, init=False)
+    _outage: Outage = field(init=False)
+
+    @_outage.default
+    def _(self) -> Outage:
+        return Outage("jobs cannot be looked after", "jobs are looked after again")
 
     async def open(self) -> None:
         """Begin to run jobs."""
@@ -84,7 +90,7 @@ class JobScheduler:
             try:
                 await self._look()
             except Exception as error:
-                logger.opt(exception=error).error("jobs could not be looked after")
+                self._tell(error)
             await self._clock.sleep(LOOK_S)
 
     async def _look(self) -> None:
@@ -97,8 +103,20 @@ class JobScheduler:
                     self._running[job.name] = task
                     task.add_done_callback(partial(self._ended, job.name))
 
-    def _ended(self, name: str, _: asyncio.Task[None]) -> None:
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         del self._running[name]
+        if task.cancelled():
+            return
+        if (error := task.exception()) is None:
+            self._outage.ended()
+        else:
+            self._tell(error)
+
+    def _tell(self, error: BaseException) -> None:
+        if isinstance(error, Unavailable):  # It is so again at the next look, of every job.
+            self._outage.met(error)
+        else:
+            logger.opt(exception=error).error("jobs could not be looked after")
 
     def _jobs(self, application: Application) -> list[Job]:
         return [*({**self._submitted, **{job.name: job for job in application.jobs}}).values()]

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from attrs import define, evolve, field
+from loguru import logger
 
+from coe_core.error import Unavailable
 from coe_core.hookspec import hookimpl
 from coe_core.lease import LEASE_TIME, leased
 from coe_core.message import Json
 from coe_core.scheduler import JobScheduler
-from coe_core.service import StateStore
+from coe_core.service import StateStore, Versioned
 from coe_core.testing import (
     ManualClock,
     MemoryStateStore,
@@ -160,6 +162,32 @@ async def test_failure_is_told_and_the_job_recurs(workers: Workers) -> None:
     state: Any = (await workers.store.get("jobs/counting")).value
     assert state["error"] == "LookupError: on purpose"
     assert workers.job.ended >= 2
+
+
+async def test_store_that_takes_nothing_for_a_while_is_one_line_of_the_log(
+    workers: Workers,
+) -> None:
+    @define
+    class FullStore(MemoryStateStore):
+        is_full: bool = True
+
+        async def put(self, key: str, value: Json, *, expect: int | None = None) -> Versioned:
+            if self.is_full:
+                raise Unavailable("no room")
+            return await super().put(key, value, expect=expect)
+
+    workers.store = store = FullStore()
+    workers.job.every = timedelta(minutes=1)
+    told: list[str] = []
+    sink = logger.add(lambda message: told.append(message.record["message"]))
+    await workers.start()
+    await workers.clock.advance(10 * SOON)
+    assert workers.job.began == 0
+    store.is_full = False
+    await workers.clock.advance(SOON)
+    logger.remove(sink)
+    assert workers.job.ended == 1
+    assert told == ["jobs cannot be looked after", "jobs are looked after again"]
 
 
 async def test_lease_is_one_holder_s(workers: Workers) -> None:
