@@ -29,6 +29,11 @@ class ClosedJournal:
 
     reason: str
 
+    @property
+    def refusal(self) -> str:
+        """Why no turn is taken."""
+        return f"turns cannot be recorded, so none is taken: {self.reason}"
+
     async def append(self, record: Record) -> Pointer:  # noqa: ARG002 the contract's
         """Refuse."""
         raise self._refusal()
@@ -38,7 +43,7 @@ class ClosedJournal:
         raise self._refusal()
 
     def _refusal(self) -> Unavailable:
-        return Unavailable(f"turns cannot be recorded, so none is taken: {self.reason}")
+        return Unavailable(self.refusal)
 
 
 @define

@@ -61,7 +61,12 @@ class Clock(Protocol):
 
 @runtime_checkable
 class Journal(Protocol):
-    """The log: what it acknowledges is never lost."""
+    """The log: what it acknowledges is never lost.
+
+    It may also have `refusal: str | None`: why it takes no record now, in words for clients, None
+    while it takes them. `/readyz` says 503 meanwhile, so that turns are sent elsewhere; the journal
+    has to find out by itself, without turns, when that is over.
+    """
 
     async def append(self, record: Record) -> Pointer:
         """Write a record; returns once it is durable. Raises `Unavailable` when it cannot be.

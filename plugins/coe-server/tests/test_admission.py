@@ -14,9 +14,10 @@ from coe_server.settings import Settings
 from coe_core.access import AccessRole, Credentials, GroupName, Principal
 from coe_core.application import PluginProblem
 from coe_core.clock import SystemClock
+from coe_core.ephemeral import ClosedJournal, EphemeralRecords
 from coe_core.error import ForgedHost, Unauthenticated
 from coe_core.http import HttpRequest, HttpResponse, HttpRoute, json_response
-from coe_core.service import Clock
+from coe_core.service import Clock, Journal
 from coe_core.testing.turn import empty_application
 
 LOOPBACK = "127.0.0.1"
@@ -194,6 +195,23 @@ class TestWithKeys:
         else:
             assert told == {"plugin": "p", "stage": "open"}
             assert "/srv" not in response.text
+
+    @pytest.mark.parametrize("journal", [None, EphemeralRecords(), ClosedJournal("/srv is full")])
+    @pytest.mark.parametrize("key", ["r-member", "r-operator"])
+    async def test_who_can_record_no_turn_is_not_ready(
+        self, serve: Any, journal: Any, key: str
+    ) -> None:
+        route = next(route for route in ROUTES if route.path == "/readyz")
+        services = {Clock: SystemClock()} | ({Journal: journal} if journal else {})
+        async with (
+            serve(route, authenticators=(RoleKeys(),), services=services) as server,
+            httpx.AsyncClient(base_url=server.url) as client,
+        ):
+            response = await client.get("/readyz", headers={"Authorization": f"Bearer {key}"})
+        is_refusing = isinstance(journal, ClosedJournal)
+        assert response.status_code == (503 if is_refusing else 200)
+        assert response.json()["status"] == ("refusing" if is_refusing else "ready")
+        assert "/srv" not in response.text
 
     async def test_a_body_is_not_read_before_the_key(self, serve: Any) -> None:
         route = HttpRoute(method="POST", path="/who", handler=whoami(None).handler, summary="")

@@ -285,9 +285,9 @@ class Problem:
 
 @frozen(kw_only=True)
 class Readiness:
-    """Turns are taken."""
+    """Whether turns are taken."""
 
-    status: Literal["ready"]
+    status: Literal["ready", "refusing"]
     problems: tuple[Problem, ...]
     alerts: tuple[Alert, ...] = ()
     """For operators: what holds now."""
