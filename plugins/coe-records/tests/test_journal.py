@@ -3,6 +3,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from decimal import Decimal
+from errno import ENOSPC
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from coe_records.journal import GroupJournal
 from coe_records.reader import PAGE_RECORDS, Reader
 from coe_records.records import Records
 from coe_records.writer import Writer
+from loguru import logger
 
 from coe_core.error import Conflict, RecordDamaged, Unavailable
 from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
@@ -179,6 +181,72 @@ async def test_folder_that_cannot_be_used_is_refused_turn_by_turn(
     await records.append(turn)
     assert await records.interaction("research", turn.id) == turn
     await records.close()
+
+
+class SmallDisk(Disk):
+    """Has room for little, while it is small."""
+
+    is_small = True
+
+    def write(self, fd: int, text: bytes | memoryview) -> int:
+        if self.is_small and len(text) > 100_000:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        return super().write(fd, text)
+
+
+async def test_refusal_ends_without_turns_once_there_is_room(
+    folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+) -> None:
+    disk = SmallDisk()
+    async with journal_on(folder, open_writer, disk=disk) as journal:
+        await journal.append(make_turn())
+        with pytest.raises(Unavailable, match="No space left"):
+            await journal.append(make_turn(1, answer=(assistant("x" * 200_000),)))
+        before = {path: path.read_bytes() for path in folder.events.rglob("*") if path.is_file()}
+        await journal.try_again()
+        assert "No space left" in str(journal.refusal)
+        disk.is_small = False
+        await journal.try_again()
+        assert journal.refusal is None
+        after = {path: path.read_bytes() for path in folder.events.rglob("*") if path.is_file()}
+        assert after == before
+        await journal.append(make_turn(2))
+    report = audit(folder)
+    assert (report.records, report.faults) == (2, ())
+
+
+async def test_log_is_told_when_refusals_begin_and_end(
+    folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+) -> None:
+    told: list[str] = []
+    sink = logger.add(lambda message: told.append(message.record["message"]))
+    disk = SmallDisk()
+    async with journal_on(folder, open_writer, disk=disk) as journal:
+        for _ in range(20):
+            with pytest.raises(Unavailable):
+                await journal.append(make_turn(answer=(assistant("x" * 200_000),)))
+        for number in range(3):
+            await journal.append(make_turn(number))
+    logger.remove(sink)
+    assert told == ["the record cannot be written", "records are written again"]
+
+
+@pytest.mark.parametrize("server", [None, "postgresql://nobody@127.0.0.1:1/none"])
+async def test_clients_are_not_told_where_the_database_is(
+    tmp_path: Path, server: str | None
+) -> None:
+    told: list[str] = []
+    sink = logger.add(told.append, format="{message} {extra}")
+    reader = Reader(DataFolder(tmp_path / "gone", server))
+    await reader.open()
+    with pytest.raises(Unavailable, match="^the database cannot be read: ") as refused:
+        await reader.interaction("research", TurnId("t1"))
+    await reader.close()
+    logger.remove(sink)
+    place = str(tmp_path) if server is None else "127.0.0.1"
+    assert place not in refused.value.message
+    (line,) = told
+    assert place in line
 
 
 async def test_segment_follows_when_the_day_or_the_size_is_over(

@@ -155,7 +155,9 @@ async def test_a_journal_that_refuses_says_why_until_it_goes_on(
     obstacle.write_text("a file where the folder should be")
     async for monitor in watched(DataFolder(tmp_path), clock):
         await monitor.open()
-        assert "events" in (await alerts(monitor))["records-refusing"].text
+        told = (await alerts(monitor))["records-refusing"].text
+        assert "cannot be used: Not a directory" in told
+        assert str(tmp_path) not in told, "clients read it as well"
         with pytest.raises(Unavailable):
             await monitor.records.append(make_turn())
         assert (await figures(monitor))["journal_refusing"] == 1
@@ -164,6 +166,23 @@ async def test_a_journal_that_refuses_says_why_until_it_goes_on(
         assert "records-refusing" not in await alerts(monitor)
         assert (await figures(monitor))["journal_refusing"] == 0
         await monitor.close()
+
+
+async def test_a_journal_that_nobody_sends_turns_to_finds_out_that_it_can_write(
+    tmp_path: Any, clock: ManualClock
+) -> None:
+    obstacle = tmp_path / "events"
+    obstacle.write_text("a file where the folder should be")
+    records = Records(tmp_path, clock, 1 << 20)
+    await records.open()
+    monitor = RecordsMonitor(records, clock, MemoryStateStore(), PROBE_S)
+    await monitor.open()
+    await until(lambda: monitor.trouble is not None, clock)
+    assert records.refusal is not None
+    obstacle.unlink()
+    await until(lambda: records.refusal is None, clock)
+    await monitor.close()
+    await records.close()
 
 
 async def test_it_looks_by_itself(

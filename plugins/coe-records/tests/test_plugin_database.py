@@ -98,8 +98,10 @@ async def test_database_that_is_away_is_unavailable(tmp_path: Path, server: str 
         database.write(lambda connection: None),
         database.upgrade("testing", SCRIPTS, head="0001"),
     ):
-        with pytest.raises(Unavailable, match="^the database .* failed: "):
+        with pytest.raises(Unavailable, match="^the plugins' database failed: ") as refused:
             await work
+        assert str(tmp_path) not in refused.value.message, "clients read it"
+        assert "127.0.0.1" not in refused.value.message
     await database.close()
 
 

@@ -175,6 +175,16 @@ def raised() -> tuple[type[Exception], ...]:
     return (OSError, sqlite3.Error, UnicodeDecodeError, *([psycopg.Error] if psycopg else []))
 
 
+def reason(error: BaseException | None) -> str:
+    """Name what went wrong, and no path, host or user: clients read it. Psycopg names those."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    psycopg = sys.modules.get("psycopg")
+    if psycopg and isinstance(error, psycopg.Error):
+        return "see to the Postgres server"
+    return str(error)
+
+
 def database_of(file: Path, server: str | None, *, is_owned: bool = False) -> Database:
     """Return a database: the server, or else the file. What is owned is made of nothing else."""
     if server is not None:

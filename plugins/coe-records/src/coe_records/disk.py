@@ -73,6 +73,19 @@ def sync(disk: Disk, path: Path) -> None:
         os.close(fd)
 
 
+def find_room(disk: Disk, path: Path, size_bytes: int) -> None:
+    """Raise `OSError` unless a file of that size can be written. Nothing is left of it."""
+    path.unlink(missing_ok=True)
+    fd = disk.create(path)
+    try:
+        path.unlink()
+        # Random, because a file system that compresses finds room for zeros when it is full.
+        write_all(disk, fd, os.urandom(size_bytes))
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+
+
 def replace(disk: Disk, path: Path, text: bytes) -> None:
     """Make a file hold the text, durably, whatever happens: all of it, or what it held before."""
     new = path.with_name(f"{path.name}.new")

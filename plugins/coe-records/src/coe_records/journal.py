@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 from attrs import define, field
-from loguru import logger
 
 from coe_core.error import CoeError, Unavailable
 from coe_core.ledger import Intent
+from coe_core.outage import Outage
 from coe_core.record import Interaction, JobRun, Pointer, Record
-from coe_records.database import raised
+from coe_records.database import raised, reason
 from coe_records.folder import DataFolder
 from coe_records.window import Window
-from coe_records.writer import Draft, Writer
+from coe_records.writer import Draft, Writer, outage_of_writing
 
 GROUP_TURNS = 1024
 """The most turns that are written at once; the others wait for the next group."""
@@ -52,6 +52,8 @@ class GroupJournal:
     """Before then no turn is begun while turns are refused."""
     refusal: str | None = field(default=None, init=False)
     """Why turns are refused, None while they are not."""
+    outage: Outage = field(factory=outage_of_writing, init=False)
+    """Shared with the writer, which may be one after another until the folder can be used."""
 
     @property
     def queue_turns(self) -> int:
@@ -72,7 +74,6 @@ class GroupJournal:
             await loop.run_in_executor(self._thread, self._ready)
         except Unavailable as error:
             self.refusal = error.message
-            logger.bind(error=error.message).error("the journal cannot write; turns are refused")
 
     async def close(self) -> None:
         """Write what waits, and cease to be a writer."""
@@ -115,10 +116,25 @@ class GroupJournal:
                 self._writer.intents.add(intent)
             except OSError as error:
                 raise Unavailable(
-                    f"the record of the turn cannot be written: {error.strerror}. Free some room "
+                    f"the record of the turn cannot be written: {reason(error)}. Free some room "
                     "in the data folder, or make it writable; the server then goes on by itself",
                     retry_after_s=5,
                 ) from error
+
+    async def try_again(self) -> None:
+        """See whether turns are still refused for a reason. Who sends turns elsewhere meanwhile
+        sends none that would find out.
+        """
+        if self.refusal is not None and self._thread is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._rehearse)
+
+    def _rehearse(self) -> None:
+        try:
+            self._ready().rehearse()
+        except Unavailable as error:
+            self.refusal = error.message
+        else:
+            self.refusal = None
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
@@ -156,9 +172,10 @@ class GroupJournal:
             try:
                 self._writer = self._open_writer()
             except raised() as error:
+                self.outage.met(error, folder=str(self._folder.path))
                 raise Unavailable(
-                    f"the data folder {self._folder.path} cannot be used: {error}; "
-                    "`coe doctor` tells more. The server goes on by itself once it can be",
+                    f"the data folder cannot be used: {reason(error)}; `coe doctor` on the server "
+                    "tells more. The server goes on by itself once it can be",
                     retry_after_s=5,
                 ) from error
         return self._writer

@@ -88,6 +88,7 @@ class RecordsMonitor:
     async def _look(self) -> None:
         while True:
             try:
+                await self.records.journal.try_again()
                 await self.records.look(self.probe)
                 self.trouble = None
             except Unavailable as error:

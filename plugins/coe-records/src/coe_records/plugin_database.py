@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import define, field
 
 from coe_core.error import Unavailable
+from coe_core.outage import Outage
 from coe_core.settings import Secret
-from coe_records.database import Database, database_of, raised
+from coe_records.database import Database, database_of, raised, reason
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -42,6 +43,11 @@ class PluginDatabase:
     _reading: sa.Engine = field(init=False)
     _writing: sa.Engine = field(init=False)
     _threads: ThreadPoolExecutor = field(init=False)
+    _outage: Outage = field(init=False)
+
+    @_outage.default
+    def _(self) -> Outage:
+        return Outage("the plugins' database failed", "the plugins' database works again")
 
     async def open(self) -> None:
         """Make ready; nothing is connected yet."""
@@ -90,12 +96,14 @@ class PluginDatabase:
 
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._threads, work)
+            done = await loop.run_in_executor(self._threads, work)
         except (OperationalError, InterfaceError) as error:
             raise self._failed(error.orig) from error
         except raised() as error:
             raise self._failed(error) from error
+        self._outage.ended()
+        return done
 
-    def _failed(self, reason: BaseException | None) -> Unavailable:
-        text = f"the database {self._tables.place} failed: {reason}"
-        return Unavailable(text, retry_after_s=5)
+    def _failed(self, error: BaseException | None) -> Unavailable:
+        self._outage.met(error, database=self._tables.place)
+        return Unavailable(f"the plugins' database failed: {reason(error)}", retry_after_s=5)

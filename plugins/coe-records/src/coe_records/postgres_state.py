@@ -15,10 +15,11 @@ from loguru import logger
 from coe_core.codec import decode, encode
 from coe_core.error import Conflict, Unavailable
 from coe_core.message import Json
+from coe_core.outage import Outage
 from coe_core.service import Versioned
 from coe_core.settings import Secret
 from coe_core.state import ABSENT, SqliteStateStore
-from coe_records.database import raised
+from coe_records.database import raised, reason
 
 if TYPE_CHECKING:
     import psycopg
@@ -75,6 +76,11 @@ class PostgresStateStore:
     _listening: asyncio.Task[None] | None = field(default=None, init=False)
     _watchers: dict[asyncio.Event, str] = field(factory=dict, init=False)
     """What wakes who watches, with the prefix."""
+    _outage: Outage = field(init=False)
+
+    @_outage.default
+    def _(self) -> Outage:
+        return Outage("the state store failed", "the state store works again")
 
     async def open(self) -> None:
         """Make the table, and fill it with what was decided before there was one."""
@@ -105,7 +111,7 @@ class PostgresStateStore:
                     return {}
                 return {key: decode(text) for key, _, text in session.execute(_LIST, [prefix])}
         except raised() as error:
-            raise _failed(error) from error
+            raise self._failed(error) from error
 
     async def get(self, key: str) -> Versioned:
         """Read one value."""
@@ -174,9 +180,15 @@ class PostgresStateStore:
     async def _run(self, statement: str, values: Sequence[Any]) -> Rows:
         try:
             connection = await self._connected()
-            return await (await connection.execute(statement, values)).fetchall()
+            rows = await (await connection.execute(statement, values)).fetchall()
         except raised() as error:
-            raise _failed(error) from error
+            raise self._failed(error) from error
+        self._outage.ended()
+        return rows
+
+    def _failed(self, error: BaseException) -> Unavailable:
+        self._outage.met(error)
+        return Unavailable(f"the state store on Postgres failed: {reason(error)}", retry_after_s=5)
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         async with self._connecting:
@@ -206,8 +218,3 @@ def _change(key: str, value: Json, expect: int | None) -> tuple[str, Sequence[An
     if not expect:
         return (_SET if expect is None else _ADD), [key, text]
     return _REPLACE, [text, key, expect]
-
-
-def _failed(error: BaseException) -> Unavailable:
-    # Without the address: clients are told too, when it fails under a request of theirs.
-    return Unavailable(f"the state store on Postgres failed: {error}", retry_after_s=5)

@@ -17,9 +17,11 @@ from coe_core.codec import decode, encode, rfc3339, structure
 from coe_core.error import Unavailable
 from coe_core.identity import SessionId, TurnId
 from coe_core.message import Message
+from coe_core.outage import Outage
 from coe_core.record import Feedback, Interaction, Pointer
 from coe_core.service import History, Stretch
 from coe_records.conversation import Uncovered, history, said, uncovered
+from coe_records.database import reason
 from coe_records.envelope import Line
 from coe_records.extent import Extent
 from coe_records.folder import DataFolder
@@ -45,10 +47,15 @@ class Reader:
     _log: Log = field(init=False)
     _engine: Engine = field(init=False)
     _threads: ThreadPoolExecutor = field(init=False)
+    _outage: Outage = field(init=False)
 
     @_log.default
     def _(self) -> Log:
         return Log(self._folder.events)
+
+    @_outage.default
+    def _(self) -> Outage:
+        return Outage("the database cannot be read", "the database is read again")
 
     async def open(self) -> None:
         """Make ready; nothing is read yet."""
@@ -213,10 +220,13 @@ class Reader:
         try:
             with self._engine.connect() as connection:
                 self._folder.tables.begin_reading(connection, group)
-                return work(connection)
+                found = work(connection)
         except DBAPIError as error:
-            text = f"the database {self._folder.tables.place} cannot be read: {error.orig}"
+            self._outage.met(error.orig, database=self._folder.tables.place)
+            text = f"the database cannot be read: {reason(error.orig)}"
             raise Unavailable(text, retry_after_s=5) from error
+        self._outage.ended()
+        return found
 
 
 def place(table: Any) -> tuple[Column[Any], ...]:

@@ -67,6 +67,7 @@ class Records:
                 self._clock,
                 disk=TimedDisk(self.syncs),
                 segment_bytes=self._segment_bytes,
+                outage=self.journal.outage,
             ),
         )
         await self.journal.open()
@@ -81,6 +82,11 @@ class Records:
     def log(self) -> Log:
         """The log, to be read."""
         return Log(DataFolder(self._data_dir).events)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why turns are refused, None while they are not."""
+        return self.journal.refusal
 
     async def look(self, probe: Probe) -> None:
         """Let a probe look at log and database. Raises `Unavailable` when they cannot be read."""

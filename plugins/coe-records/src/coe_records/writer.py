@@ -14,6 +14,7 @@ from loguru import logger
 from coe_core.codec import encode, rfc3339
 from coe_core.error import StartRefused, Unavailable
 from coe_core.message import Json
+from coe_core.outage import Outage
 from coe_core.record import (
     Feedback,
     Interaction,
@@ -27,8 +28,8 @@ from coe_core.record import (
 from coe_core.service import Clock
 from coe_records.body import Body, body_of, owner_of
 from coe_records.body import Repair as RepairBody
-from coe_records.database import Connection, raised
-from coe_records.disk import Disk
+from coe_records.database import Connection, raised, reason
+from coe_records.disk import Disk, find_room
 from coe_records.envelope import GENESIS, Line, seal
 from coe_records.folder import DataFolder, release
 from coe_records.intent import IntentFile, read_intents
@@ -41,6 +42,9 @@ from coe_records.recovery import chain_end, recover
 from coe_records.registry import outlast_dead, register
 from coe_records.row import Rows
 from coe_records.segment import Segment
+
+ROOM_BYTES = 1 << 20
+"""A disk that has no room for so much is full."""
 
 LOCK_S = 30.0
 """How long to wait for another process that is between log and database."""
@@ -101,6 +105,7 @@ class Writer:
     _disk: Disk
     _segment_bytes: int
     _claim: int
+    _outage: Outage
     _mark: Mark | None = field(init=False)
     """Where our chain ends."""
     _segment: Segment | None = field(init=False)
@@ -119,10 +124,16 @@ class Writer:
 
     @classmethod
     def open(
-        cls, folder: DataFolder, clock: Clock, *, disk: Disk | None = None, segment_bytes: int
+        cls,
+        folder: DataFolder,
+        clock: Clock,
+        *,
+        disk: Disk | None = None,
+        segment_bytes: int,
+        outage: Outage | None = None,
     ) -> Writer:
         """Recover what other processes left, and become a writer."""
-        disk = disk or Disk()
+        disk, outage = disk or Disk(), outage or outage_of_writing()
         folder.make(disk)
         with locked(folder.lock, LOCK_S):
             migrate(folder.tables)
@@ -135,7 +146,7 @@ class Writer:
             except BaseException:
                 projection.connection.close()
                 raise
-            writer = cls(name, folder, projection, clock, disk, segment_bytes, claim)
+            writer = cls(name, folder, projection, clock, disk, segment_bytes, claim, outage)
         try:
             writer.settle()
         except BaseException:
@@ -188,11 +199,27 @@ class Writer:
         written, unless what failed was the commit to a database that keeps lines: the log has them
         then, and the database will.
         """
+        with self._writing():
+            return self._write(drafts)
+
+    def rehearse(self) -> None:
+        """Do what a group takes, but leave the log alone and take back the rest. Raises
+        `Unavailable` when the disk or the database would not take a group.
+        """
+        with self._writing():
+            segment = self._segment_of(self._time_of_group()[:10])
+            mark = Mark(segment.path, self.name, 0, 0, segment.end, GENESIS)
+            self._projection.insert(Rows(), mark)
+            find_room(self._disk, self._folder.writers / self.name / "room", ROOM_BYTES)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Open a transaction that has to be committed within."""
         with self._refusing(), locked(self._folder.lock, LOCK_S):
             self._catch_up()
             try:
                 self._projection.begin()
-                return self._write(drafts)
+                yield
             finally:
                 self._projection.roll_back()
 
@@ -313,7 +340,7 @@ class Writer:
         try:
             yield
         except Held as error:
-            logger.bind(error=str(error)).error("the log is held")
+            self._outage.met(error)
             raise Unavailable(
                 f"the record of the turn cannot be written: {error}; the server goes on by itself "
                 "once that one ends or goes on",
@@ -323,20 +350,18 @@ class Writer:
             connection = self._projection.connection
             if isinstance(error, (connection.IntegrityError, connection.DataError)):
                 raise
-            where = str(self._folder.path)
-            logger.bind(error=str(error), folder=where).error("the record cannot be written")
+            self._outage.met(error, folder=str(self._folder.path))
             raise Unavailable(
                 f"the record of the turn cannot be written: {self._reason(error)}; the server "
                 "then goes on by itself",
                 retry_after_s=5,
             ) from error
+        self._outage.ended()
 
     def _reason(self, error: Exception) -> str:
-        """Name what went wrong, and no path or host: this is read by clients."""
         if not isinstance(error, OSError) and self._folder.server is not None:
             return "the database does not take it. See to the Postgres server"
-        text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        return f"{text}. Free some room in the data folder, or make it writable"
+        return f"{reason(error)}. Free some room in the data folder, or make it writable"
 
     def _settle(self, writer: str) -> None:
         path = self._folder.intents(writer)
@@ -351,6 +376,11 @@ class Writer:
             self.intents.clear()
         else:
             path.unlink(missing_ok=True)
+
+
+def outage_of_writing() -> Outage:
+    """Return what is told of a log or database that does not take records."""
+    return Outage("the record cannot be written", "records are written again")
 
 
 def _claim(folder: DataFolder, connection: Connection) -> tuple[str, int]:
