@@ -9,6 +9,8 @@ from attrs import define
 from loguru import logger
 
 EVERY_S = 60.0
+CALM_S = 3.0
+"""On a full disk what is small still succeeds now and then: that is no end."""
 
 
 @define
@@ -21,17 +23,19 @@ class Outage:
     _mended: str
     _now_s: Callable[[], float] = time.monotonic
     _is_on: bool = False
-    _next_s: float = float("-inf")
+    _met_s: float = 0.0
+    """When it was met last."""
+    _told_s: float = 0.0
 
     def met(self, error: object, **where: str) -> None:
         """Note that it is so, and why: with all that an operator must know."""
-        self._is_on = True
-        if (now_s := self._now_s()) >= self._next_s:
-            self._next_s = now_s + EVERY_S
+        self._met_s = self._now_s()
+        if not self._is_on or self._met_s >= self._told_s + EVERY_S:
+            self._is_on, self._told_s = True, self._met_s
             logger.opt(depth=1).bind(error=str(error), **where).error(self._broken)
 
-    def ended(self) -> None:
-        """Note that it is not so, or not any more."""
-        if self._is_on:
+    def passed(self) -> None:
+        """Note a success. It is over if nobody has met it just before."""
+        if self._is_on and self._now_s() >= self._met_s + CALM_S:
             self._is_on = False
             logger.opt(depth=1).warning(self._mended)

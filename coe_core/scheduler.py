@@ -57,7 +57,8 @@ class JobScheduler:
 
     @_outage.default
     def _(self) -> Outage:
-        return Outage("jobs cannot be looked after", "jobs are looked after again")
+        told = "jobs cannot be looked after", "jobs are looked after again"
+        return Outage(*told, self._clock.monotonic_s)
 
     async def open(self) -> None:
         """Begin to run jobs."""
@@ -108,7 +109,7 @@ class JobScheduler:
         if task.cancelled():
             return
         if (error := task.exception()) is None:
-            self._outage.ended()
+            self._outage.passed()
         else:
             self._tell(error)
 

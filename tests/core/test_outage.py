@@ -11,19 +11,19 @@ def test_outage_that_lasts_is_told_each_minute() -> None:
     now_s, told = 0.0, list[Any]()
     sink = logger.add(lambda message: told.append((now_s, message.record["message"])))
     outage = Outage("broken", "mended", lambda: now_s)
-    for second in range(0, 150, 10):
+    for second in range(150):
         now_s = float(second)
         outage.met("no room")
-    outage.ended()
-    outage.ended()
-    for second in range(150, 200, 10):
+        outage.passed()
+    for second in range(150, 170):
         now_s = float(second)
-        outage.met("no room again")
+        outage.passed()
+    outage.met("no room again")
     logger.remove(sink)
     assert told == [
         (0, "broken"),
         (60, "broken"),
         (120, "broken"),
-        (140, "mended"),
-        (180, "broken"),
+        (152, "mended"),
+        (169, "broken"),
     ]

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from decimal import Decimal
 from errno import ENOSPC
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from coe_core.identity import AttemptId, SessionId, TurnId, uuid7
 from coe_core.ledger import Intent
 from coe_core.message import assistant, user
 from coe_core.model import Usage
+from coe_core.outage import Outage
 from coe_core.record import Feedback, Interaction, StateChange
 from coe_core.settings import Secret
 from coe_core.testing.clock import EPOCH, ManualClock
@@ -216,19 +218,23 @@ async def test_refusal_ends_without_turns_once_there_is_room(
 
 
 async def test_log_is_told_when_refusals_begin_and_end(
-    folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+    folder: DataFolder, make_turn: MakeTurn
 ) -> None:
     told: list[str] = []
+    clock = ManualClock()
+    outage = Outage("refused", "taken", clock.monotonic_s)
     sink = logger.add(lambda message: told.append(message.record["message"]))
-    disk = SmallDisk()
-    async with journal_on(folder, open_writer, disk=disk) as journal:
+    options: dict[str, Any] = {"disk": SmallDisk(), "segment_bytes": 1 << 20, "outage": outage}
+    async with journal_on(folder, partial(Writer.open, clock=clock), **options) as journal:
         for _ in range(20):
             with pytest.raises(Unavailable):
                 await journal.append(make_turn(answer=(assistant("x" * 200_000),)))
+            await journal.append(make_turn())
         for number in range(3):
+            await clock.advance(2)
             await journal.append(make_turn(number))
     logger.remove(sink)
-    assert told == ["the record cannot be written", "records are written again"]
+    assert told == ["refused", "taken"]
 
 
 @pytest.mark.parametrize("server", [None, "postgresql://nobody@127.0.0.1:1/none"])

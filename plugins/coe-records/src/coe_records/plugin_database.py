@@ -101,7 +101,7 @@ class PluginDatabase:
             raise self._failed(error.orig) from error
         except raised() as error:
             raise self._failed(error) from error
-        self._outage.ended()
+        self._outage.passed()
         return done
 
     def _failed(self, error: BaseException | None) -> Unavailable:

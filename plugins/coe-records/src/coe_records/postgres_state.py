@@ -183,7 +183,7 @@ class PostgresStateStore:
             rows = await (await connection.execute(statement, values)).fetchall()
         except raised() as error:
             raise self._failed(error) from error
-        self._outage.ended()
+        self._outage.passed()
         return rows
 
     def _failed(self, error: BaseException) -> Unavailable:

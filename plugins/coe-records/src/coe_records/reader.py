@@ -225,7 +225,7 @@ class Reader:
             self._outage.met(error.orig, database=self._folder.tables.place)
             text = f"the database cannot be read: {reason(error.orig)}"
             raise Unavailable(text, retry_after_s=5) from error
-        self._outage.ended()
+        self._outage.passed()
         return found
 
 

@@ -356,7 +356,7 @@ class Writer:
                 "then goes on by itself",
                 retry_after_s=5,
             ) from error
-        self._outage.ended()
+        self._outage.passed()
 
     def _reason(self, error: Exception) -> str:
         if not isinstance(error, OSError) and self._folder.server is not None:
