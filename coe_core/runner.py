@@ -144,8 +144,9 @@ def _connect(daft: Any, address: str) -> int:
         return max(1, int(ray.cluster_resources().get("CPU", 0)))
     except OSError as error:
         raise StartRefused(
-            f"no Ray cluster answers at {address} ({error}); "
-            f"its head is started with: ray start --head --ray-client-server-port={place[1]}"
+            # Without fork support off, it fails to serve now and then (ray-project/ray#63202).
+            f"no Ray cluster answers at {address} ({error}); its head is started with: "
+            f"GRPC_ENABLE_FORK_SUPPORT=0 ray start --head --ray-client-server-port={place[1]}"
         ) from error
 
 
