@@ -14,6 +14,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 GATEWAY = Path(__file__).parent / "gateway"
@@ -27,6 +28,8 @@ from upstream import FRAMES, PLAIN  # noqa: E402
 
 ROUNDS = 5
 SECONDS = 4.0
+CONCURRENCY = (16, 64)
+"""How many turns are asked for at once: the more, the more of them share a write."""
 NEEDS_RECORDS = ("knowledge", "kpi", "regress")
 WITH = "".join(f"\n[plugins.{name}]\nenabled = false\n" for name in NEEDS_RECORDS)
 WITHOUT = WITH + "[plugins.records]\nenabled = false\n"
@@ -43,15 +46,15 @@ def command(settings: str, folder: Path, port: int, upstream_port: int) -> Comma
     )
 
 
-def cpu_ms(served: Served, model: str) -> float:
-    """Return the CPU time of one answer, at 16 at once."""
+def cpu_ms(served: Served, model: str, concurrency: int) -> float:
+    """Return the CPU time of one answer."""
     load = Load(
         port=served.port,
         path="/v1/chat/completions",
         headers={},
         model=model,
         stream=model != PLAIN,
-        concurrency=16,
+        concurrency=concurrency,
         seconds=SECONDS,
     )
     before_s = cpu_s(served.pid)
@@ -80,15 +83,15 @@ def main() -> None:
             (folder := root / contender.name).mkdir()
             servers[contender.name] = stack.enter_context(contender.running(folder, upstream_port))
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-        for model in (PLAIN, FRAMES):
+        for model, concurrency in product((PLAIN, FRAMES), CONCURRENCY):
             found: dict[str, list[float]] = {name: [] for name in servers}
             for _ in range(ROUNDS):
                 for name, served in servers.items():
-                    found[name].append(cpu_ms(served, model))
+                    found[name].append(cpu_ms(served, model, concurrency))
             recorded, plain = (min(found[contender.name]) for contender in contenders)
             print(
-                f"{model:8} {recorded:.2f} ms CPU recorded, {plain:.2f} not: "
-                f"{100 * (recorded / plain - 1):+.0f} %"
+                f"{model:8} {concurrency:2} at once  {recorded:.2f} ms CPU recorded, "
+                f"{plain:.2f} not: {100 * (recorded / plain - 1):+.0f} %"
             )
 
 
