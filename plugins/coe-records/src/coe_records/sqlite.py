@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
-from itertools import chain, islice
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -24,9 +23,6 @@ from coe_records.row import Row
 BUSY_S = 30.0
 """How long to wait for somebody else's transaction: a backup, or a tool in an operator's hand."""
 
-STATEMENT_ROWS = 32
-"""The most rows that one statement inserts. A statement is kept for each number of them."""
-
 _PREFIXES = {"refuse": "", "replace": "OR REPLACE", "ignore": "OR IGNORE"}
 
 
@@ -34,12 +30,8 @@ class SqliteConnection(sqlite3.Connection):
     """A `Connection`, with nothing between the statements and the driver."""
 
     def insert(self, into: sa.Table, rows: Iterable[Row], *, clash: Clash = "refuse") -> None:
-        """Insert rows, many with each statement: at each one a thread gives up the interpreter,
-        and where an event loop is busy it waits to get it back.
-        """
-        values = iter(rows)
-        while some := list(islice(values, STATEMENT_ROWS)):
-            self.execute(_insert(into, clash, len(some)), list(chain.from_iterable(some)))
+        """Insert rows."""
+        self.executemany(_insert(into, clash), rows)
 
     def begin(self) -> None:
         """Begin a transaction that is the only one to write."""
@@ -67,10 +59,9 @@ class SqliteConnection(sqlite3.Connection):
 
 
 @cache
-def _insert(into: sa.Table, clash: Clash, count: int) -> str:
+def _insert(into: sa.Table, clash: Clash) -> str:
     statement = sa.insert(into).prefix_with(_PREFIXES[clash])
-    one = str(statement.compile(dialect=sqlite.dialect()))
-    return ", ".join([one] + [one[one.rindex("(") :]] * (count - 1))
+    return str(statement.compile(dialect=sqlite.dialect()))
 
 
 def connect(path: Path, *, writable: bool = True, synchronous: str = "NORMAL") -> SqliteConnection:

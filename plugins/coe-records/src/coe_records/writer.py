@@ -210,7 +210,7 @@ class Writer:
             segment = self._segment_of(self._time_of_group()[:10])
             mark = Mark(segment.path, self.name, 0, 0, segment.end, GENESIS)
             self._projection.insert(Rows(), mark)
-            find_room(self._disk, self._folder.writers / self.name / "room", ROOM_BYTES)
+            find_room(self._disk, self._folder.writers / self.name / "room.new", ROOM_BYTES)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -224,13 +224,6 @@ class Writer:
                 self._projection.roll_back()
 
     def _write(self, drafts: Sequence[Draft]) -> list[Pointer]:
-        """Write what is new of a group: all of it, as a rule, so that the database is asked only
-        once it refuses something.
-        """
-        try:
-            return self._write_new(drafts)
-        except self._projection.connection.IntegrityError:
-            self._projection.begin()
         ids = [draft.id for draft in drafts if draft.id is not None]
         places: dict[Any, Pointer] = dict(self._projection.known(ids))
         keys = [draft.id or number for number, draft in enumerate(drafts)]
