@@ -554,6 +554,7 @@ def test_on_a_cluster_whoever_is_killed_each_batch_is_done_and_as_here(
 def test_what_is_no_cluster_is_told(
     folder: DataFolder, unused_tcp_port: int, address: str, told: str
 ) -> None:
+    folder.events.mkdir()
     place = address.format(port=unused_tcp_port)
     process = coe(folder.path, "reprocess", "--runner", "daft", "--ray", place)
     _, errors = process.communicate()
@@ -562,6 +563,7 @@ def test_what_is_no_cluster_is_told(
 
 
 def test_where_ray_is_not_installed_it_is_told_how_to(tmp_path: Path) -> None:
+    (tmp_path / "events").mkdir()
     lacking = "import sys; sys.modules['ray'] = None; from coe_core.cli import main; main()"
     command = ("records", "reprocess", "--runner", "daft", "--ray", "ray://127.0.0.1:10001")
     ended = subprocess.run(
@@ -574,7 +576,17 @@ def test_where_ray_is_not_installed_it_is_told_how_to(tmp_path: Path) -> None:
     assert "pip install 'coe-core[ray]'" in ended.stderr
 
 
+@on_sqlite
+def test_folder_without_a_log_is_told_and_left_so(folder: DataFolder) -> None:
+    process = coe(folder.path, "reprocess")
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "there is no log in" in errors
+    assert not folder.events.exists()
+
+
 def test_unknown_job_is_refused_with_those_there_are(folder: DataFolder) -> None:
+    folder.events.mkdir(exist_ok=True)
     process = coe(folder.path, "reprocess", "--what", "sumaries")
     _, errors = process.communicate()
     assert process.returncode != 0

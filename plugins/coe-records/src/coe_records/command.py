@@ -16,7 +16,7 @@ from coe_records.folder import DataFolder
 from coe_records.log_command import log
 from coe_records.progress import progress
 from coe_records.reprocess_command import reprocess
-from coe_records.settings import Settings, data_folder, pass_settings
+from coe_records.settings import Settings, log_folder, pass_settings
 from coe_records.transfer import export, import_
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -138,9 +138,7 @@ def rebuild(context: click.Context, frame: Frame, *, as_json: bool) -> None:
 @contextmanager
 def usable(frame: Frame) -> Iterator[DataFolder]:
     """Yield the data folder, and say what to do when its records cannot be read."""
-    folder = data_folder(frame)
-    if not folder.events.is_dir():
-        raise StartRefused(f"there is no log in {folder.path}; name the folder with --data")
+    folder = log_folder(frame)
     try:
         yield folder
     except raised() as error:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 
 from coe_core.cli import Frame, echo_json, pass_frame
-from coe_core.error import StartRefused
 from coe_records.progress import progress
-from coe_records.settings import data_folder
+from coe_records.settings import log_folder
 
 
 @click.command("compact")
@@ -23,9 +22,7 @@ def compact(context: click.Context, frame: Frame, *, undo: bool, as_json: bool) 
     """
     from coe_records.compaction import Compaction
 
-    folder = data_folder(frame)
-    if not folder.events.is_dir():
-        raise StartRefused(f"there is no log in {folder.path}; name the folder with --data")
+    folder = log_folder(frame)
     work = Compaction(folder)
     with progress("expanding" if undo else "compacting", len(work.sealed())) as tell:
         result = (work.undo if undo else work.compact)(tell)

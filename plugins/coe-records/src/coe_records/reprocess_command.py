@@ -15,6 +15,7 @@ from coe_core.service import Clock, SessionStore, StateStore
 from coe_core.settings import nearest
 from coe_records.instant import Instant
 from coe_records.progress import progress
+from coe_records.settings import log_folder
 
 if TYPE_CHECKING:
     from coe_core.application import Application
@@ -58,6 +59,7 @@ def reprocess(
     from coe_records.reprocess import Window
 
     runner = _runner(runner_name, ray)
+    log_folder(frame)
     window = Window(since=since, until=until)
     reports = asyncio.run(_reprocess(frame, window, what, runner))
     if as_json:

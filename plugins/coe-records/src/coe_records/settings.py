@@ -9,6 +9,7 @@ from attrs import field, frozen
 from attrs.validators import ge, gt
 
 from coe_core.cli import Frame
+from coe_core.error import StartRefused
 from coe_core.naming import naming
 from coe_core.parameter import parameter
 from coe_core.settings import Secret
@@ -53,3 +54,11 @@ def data_folder(frame: Frame) -> DataFolder:
     settings = click.get_current_context().find_object(Settings)
     server = settings.database if settings is not None else None
     return DataFolder(frame.data_dir, server.reveal() if server else None)
+
+
+def log_folder(frame: Frame) -> DataFolder:
+    """Return the data folder of a deployment. Raises `StartRefused` where it has no log."""
+    folder = data_folder(frame)
+    if not folder.events.is_dir():
+        raise StartRefused(f"there is no log in {folder.path}; name the folder with --data")
+    return folder
