@@ -12,10 +12,12 @@ import psycopg
 import pytest
 from click import Command, Context
 from click.testing import CliRunner, Result
+from coe_records import manifest
 from coe_records import repair as work
 from coe_records.audit import audit
 from coe_records.bit import LONGEST_BYTES, changed_bit
 from coe_records.command import records_command
+from coe_records.compaction import Compaction
 from coe_records.envelope import parse, seal
 from coe_records.exporting import Export
 from coe_records.extent import Extent
@@ -448,6 +450,54 @@ def test_torn_end_is_set_aside(folder: DataFolder, open_writer: Open, make_turn:
     path.write_bytes(path.read_bytes() + b"{")
     repaired = mend(folder)
     assert ([fault.kind for fault in repaired.found], repaired.left) == (["torn"], ())
+
+
+@pytest.mark.parametrize("name", ["interactions.aa", "interactions.zz"])
+@pytest.mark.parametrize("what", ["segment", "compacted segment", "manifest"])
+@pytest.mark.parametrize("is_started", [True, False])
+@pytest.mark.usefixtures("written")
+def test_copy_of_a_segment_is_set_aside(
+    folder: DataFolder, open_writer: Open, tables: Tables, what: str, name: str, *, is_started: bool
+) -> None:
+    """Whole, whether the server was started meanwhile, which takes a copied segment for torn."""
+    if what == "compacted segment":
+        Compaction(folder).compact(lambda _: None)
+    before, files = tables(folder), content(folder)
+    day = (folder.events / SEALED).parent
+    for suffix in ("manifest.json", *(["jsonl", "parquet"] if what != "manifest" else [])):
+        with suppress(FileNotFoundError):
+            shutil.copy(day / f"interactions.{suffix}", day / f"{name}.{suffix}")
+    copied = sorted(content(folder)[n] for n in content(folder).keys() - files.keys())
+    assert len(copied) == (1 if what == "manifest" else 2)
+    if is_started:
+        open_writer(folder).close()
+    repaired = mend(folder)
+    assert [step.partition(",")[2] for step in repaired.steps] == [
+        " a copy of another, is set aside"
+    ]
+    assert repaired.left == ()
+    assert mend(folder).found == ()
+    after = content(folder)
+    assert sorted(after[n] for n in after if n.endswith((".damaged", ".torn"))) == copied
+    assert all(after[n] == raw for n, raw in files.items() if SEALED[:-5] in n)
+    assert tables(folder)["interactions"] == before["interactions"]
+
+
+@pytest.mark.usefixtures("turns")
+@pytest.mark.parametrize("original", ["damaged", "gone"])
+def test_copy_that_says_more_than_its_original_is_not_set_aside(
+    folder: DataFolder, original: str
+) -> None:
+    path = folder.events / SEALED
+    for of in (path, manifest.place(folder.events, SEALED)):
+        shutil.copy(of, of.with_name(of.name.replace("interactions", "interactions.zz")))
+    if original == "damaged":
+        path.write_bytes(path.read_bytes().replace(b"toggles", b"\0" * 7))
+    else:
+        path.unlink()
+    planned = repair(folder, SystemClock(), dry_run=True, segment_bytes=1 << 20)
+    assert planned.found
+    assert not any("set aside" in step for step in planned.steps)
 
 
 def test_beside_a_living_writer(

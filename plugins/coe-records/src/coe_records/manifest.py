@@ -145,6 +145,29 @@ def find(events: Path, segment: str) -> Manifest | None:
         return None
 
 
+def is_copy(log: Log, segment: str) -> bool:
+    """Whether a manifest, and the segment if there is one, are what those of another segment are,
+    byte for byte: somebody has copied the files.
+    """
+    try:
+        seal = structure(decode(place(log.events, segment).read_bytes()), Manifest)
+    except (OSError, ValueError, ExceptionGroup):
+        return False
+    original = seal.segment
+    if original == segment or find(log.events, original) != seal or not log.size(original):
+        return False
+    there = filter(log.size, [original, segment])
+    return all(_digest(log, each) == seal.sha256 for each in there)
+
+
+def _digest(log: Log, segment: str) -> str:
+    digest = sha256()
+    with log.open(segment) as file:
+        for raw in file:
+            digest.update(raw)
+    return digest.hexdigest()
+
+
 def seal(log: Log, marks: Iterable[Mark]) -> None:
     """Seal the segments of one writer that it has left, in the order of its chain, unless that is
     done. One that does not end where its mark says is left to recovery and to `repair`.

@@ -35,6 +35,8 @@ def recover(projection: Projection, disk: Disk) -> None:
         elif (size := manifest.sealed_size(log.events, path)) is not None:
             with projection.transaction():
                 _tell(projection.replay(path, end=size, is_sealed=True))
+        elif not (log.events / path).exists():  # Compacted, so that nothing in it can be torn.
+            logger.bind(segment=path).error("a compacted segment has no manifest of its own")
         elif (segment := Segment.reopen(disk, log.events, path)) is not None:
             _recover(projection, segment, stops.get(path))
 

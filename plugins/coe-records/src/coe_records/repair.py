@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from coe_core.record import Pointer
 from coe_core.service import Clock
-from coe_records import copies, kept, manifest
+from coe_records import compacted, copies, kept, manifest
 from coe_records.audit import Fault, audit
 from coe_records.bit import changed_bit
 from coe_records.comparison import KEYS
@@ -76,6 +76,8 @@ class Plan:
     """Segment and offset of copies of lines that are not what the log has."""
     writers: tuple[str, ...] = ()
     """Whose rows are not what they should be."""
+    strays: tuple[str, ...] = ()
+    """Segments that somebody made by copying the files of others."""
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -88,6 +90,7 @@ class Plan:
             *(f"{segment} is sealed again" for segment in self.manifests),
             *([f"{len(self.copies)} copies of lines are made again"] if self.copies else []),
             *(f"the row of the writer {name} is made again" for name in self.writers),
+            *(f"{segment}, a copy of another, is set aside" for segment in self.strays),
         )
 
 
@@ -191,11 +194,14 @@ def _begin(folder: DataFolder, plan: Plan) -> None:
         _set_right(folder)
     if plan.kept:
         _take_back(folder, plan.kept)
+    for segment in plan.strays:
+        _set_aside(folder, segment)
 
 
 def _first(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
     """Plan what comes before anybody writes, and is recorded when it is done: who has a row that is
-    wrong cannot write, and who does not know of lines would write in their place.
+    wrong cannot write, who does not know of lines would write in their place, and who finds the
+    copy of a segment takes all of it for torn.
     """
     writers = (f.where.removeprefix("writers:") for f in faults if f.where.startswith("writers:"))
     at = (copies.copy_at(fault.where) for fault in faults if fault.kind == "lost")
@@ -204,7 +210,18 @@ def _first(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
         with closing(folder.tables.connect(writable=False)) as connection:
             for segment in sorted(segments):
                 there += kept.lost_lines(connection, Log(folder.events), segment)
-    return Plan(kept=tuple(there), writers=tuple(writers))
+    return Plan(kept=tuple(there), writers=tuple(writers), strays=tuple(_strays(folder, faults)))
+
+
+def _strays(folder: DataFolder, faults: Sequence[Fault]) -> Iterator[str]:
+    """Yield the segments, or lone manifests, that are copies, and nothing to the database."""
+    log, events = Log(folder.events), folder.events
+    kinds = ("damaged", "lost")  # So says the audit of a manifest with another's name in it.
+    named = {_segment(fault) for fault in faults if fault.kind in kinds} & manifest.sealed(events)
+    if named:
+        with closing(folder.projection(writable=False).connection) as connection:
+            marks = Projection(connection, log).marks()
+        yield from (each for each in sorted(named - marks.keys()) if manifest.is_copy(log, each))
 
 
 def _plan(folder: DataFolder, faults: Sequence[Fault]) -> Plan:
@@ -400,6 +417,16 @@ def _take_back(folder: DataFolder, lost: Sequence[Pointer]) -> None:
     with closing(folder.tables.connect(writable=False)) as connection, locked(folder.lock):
         for pointer in lost:
             kept.take_back(connection, Log(folder.events), pointer)
+
+
+def _set_aside(folder: DataFolder, segment: str) -> None:
+    """Rename a segment's files, the manifest last: it tells that they are a copy."""
+    path, seal = folder.events / segment, manifest.place(folder.events, segment)
+    with locked(folder.copying), locked(folder.lock):
+        for each in (path, compacted.place(path), seal):
+            if each.exists():
+                each.replace(each.with_name(f"{each.name}.damaged"))
+        Disk().sync_folder(path.parent)
 
 
 def _set_right(folder: DataFolder) -> None:
