@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -131,11 +131,8 @@ def _other(path: Path, suffix: str) -> Path:
 
 
 def _digest_of(path: Path) -> str:
-    digest = sha256()
     with compacted.CompactedSegment(path) as file:
-        for block in _blocks(file):
-            digest.update(block)
-    return digest.hexdigest()
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _blocks(file: BinaryIO | compacted.CompactedSegment) -> Iterator[bytes]:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from hashlib import sha256
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
 from attrs import frozen
 from msgspec import Struct
@@ -86,15 +86,16 @@ class Log:
             path = self.events / segment
             return compacted.size(path) if compacted.place(path).exists() else 0
 
-    def open(self, segment: str) -> BinaryIO:
+    def open(self, segment: str) -> BufferedReader:
         """Open a segment, to be read anywhere."""
         path = self.events / segment
         try:
-            return path.open("rb", BLOCK_BYTES)
+            raw: RawIOBase = path.open("rb", buffering=0)
         except FileNotFoundError:
             if not compacted.place(path).exists():
                 raise
-            return BufferedReader(compacted.CompactedSegment(compacted.place(path)))
+            raw = compacted.CompactedSegment(compacted.place(path))
+        return BufferedReader(raw, BLOCK_BYTES)
 
     def entries(self, segment: str, start: int = 0, end: int | None = None) -> Iterator[Entry]:
         """Read a segment from one offset to another, line by line."""

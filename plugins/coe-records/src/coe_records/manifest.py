@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -161,11 +161,8 @@ def is_copy(log: Log, segment: str) -> bool:
 
 
 def _digest(log: Log, segment: str) -> str:
-    digest = sha256()
     with log.open(segment) as file:
-        for raw in file:
-            digest.update(raw)
-    return digest.hexdigest()
+        return file_digest(file, "sha256").hexdigest()
 
 
 def seal(log: Log, marks: Iterable[Mark]) -> None:
