@@ -82,7 +82,7 @@ def connect(path: Path, *, writable: bool = True, synchronous: str = "NORMAL") -
     )
     try:
         if writable:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection)
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             # SQLite opens for reading what it cannot open for writing, and says so at the first
             # change: better to fail now, and try again, than with every change to come.
@@ -93,6 +93,22 @@ def connect(path: Path, *, writable: bool = True, synchronous: str = "NORMAL") -
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: Connection) -> None:
+    """Turn WAL on. Where several do so at once in a new file SQLite refuses all but one, without
+    the wait that it has for any other statement; so wait by one of those until the file is free.
+    """
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                raise
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("ROLLBACK")
+        else:
+            return
 
 
 def _version(connection: Connection, version_table: str) -> str | None:
