@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from coe_core.cli import Frame
 from coe_core.cli.program import run
 from coe_core.codec import decode, encode, structure, unstructure
 from coe_core.error import InvalidField, RecordDamaged, StartRefused
-from coe_core.message import assistant, user
+from coe_core.message import Message, assistant, user
 from coe_core.model import Usage
 from coe_core.record import Feedback, Interaction
 from coe_core.settings import Secret
@@ -155,6 +156,12 @@ class TestRoundTrip:
         result = take(folder, *exported(folder))
         assert (result["turns"], result["known"]) == (0, 2)
 
+    def test_takes_the_calls_of_a_conversation_for_known(self, folder: DataFolder) -> None:
+        more = {"request_id": "r2", "messages": [ASKED, ANSWER, MORE], "response": LAST}
+        take(folder, LITELLM, LITELLM | more)
+        result = take(folder, *exported(folder))
+        assert (result["turns"], result["known"]) == (0, 2)
+
     @settings(max_examples=15, deadline=None, phases=[Phase.generate])
     @given(said=st.lists(conversations(), min_size=1, max_size=3))
     def test_of_any_conversations(self, new_folder: Callable[[], DataFolder], said: Any) -> None:
@@ -163,6 +170,69 @@ class TestRoundTrip:
         taken = take(folder, *({"messages": unstructure(each)} for each in lines.values()))
         assert taken["rejected"] == 0
         assert in_order(exported(folder)) == sorted(lines)
+        assert audit(folder).faults == ()
+
+
+class TestRoundTripOfServedTurns:
+    @pytest.fixture
+    def served(self, folder: DataFolder, open_writer: Open, make_turn: MakeTurn) -> Interaction:
+        """Return the last turn of a conversation in which a tool was called; another forks."""
+        call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        asks = structure({"role": "assistant", "tool_calls": [call]}, Message)
+        told = structure({"role": "tool", "tool_call_id": "c1", "content": "Rain."}, Message)
+        first = make_turn(0, exchange=(asks, told))
+        last, fork = (make_turn(n, follows=first.id, session=f"s{n}") for n in (1, 2))
+        with closing(open_writer(folder)) as writer:
+            writer.commit([Draft.of(turn) for turn in (first, last, fork)])
+        return last
+
+    @pytest.mark.usefixtures("served")
+    def test_changes_nothing(self, folder: DataFolder, tables: Tables) -> None:
+        before, lines = tables(folder), exported(folder)
+        result = take(folder, *lines)
+        assert (result["turns"], result["known"], result["rejected"]) == (0, 4, 0)
+        assert tables(folder) == before
+
+    def test_changes_nothing_where_the_conversation_has_gone_on(
+        self, folder: DataFolder, served: Interaction, open_writer: Open, make_turn: MakeTurn
+    ) -> None:
+        lines = exported(folder)
+        with closing(open_writer(folder)) as writer:
+            writer.commit([Draft.of(make_turn(3, follows=served.id, session=served.session))])
+        assert take(folder, *lines)["turns"] == 0
+
+    @pytest.mark.usefixtures("served")
+    def test_goes_to_another_group_and_another_folder(
+        self, folder: DataFolder, new_folder: Callable[[], DataFolder]
+    ) -> None:
+        lines = exported(folder)
+        there = new_folder()
+        for target, group in ((folder, "support"), (there, "research")):
+            counts = [take(target, *lines, group=group)["turns"] for _ in range(2)]
+            assert counts == [6, 0]  # One for each answer, in each session.
+            back = exported(target, "--group", group)
+            assert in_order(back) == in_order(lines)
+            assert not any("metadata" in line for line in back)
+
+    def test_trusts_no_id(self, folder: DataFolder, served: Interaction) -> None:
+        """It could hide a line, or stand for a turn of others."""
+        (line,) = (each for each in exported(folder) if each["coe_turn_id"] == served.id)
+        forged = [
+            line | {"messages": [*line["messages"][:-1], LAST]},
+            line | {"messages": [*line["messages"], LAST]},
+            line | {"session_id": "another"},
+            line | {"coe_turn_id": f"{served.id}\0"},
+            line | {"coe_turn_id": served.root_id[:-1]},
+            line | {"coe_turn_id": [served.id], "session_id": "a third"},
+        ]
+        assert [take(folder, each)["turns"] > 0 for each in forged] == [
+            *[True] * 4,
+            False,  # As the one before, but for an id that says nothing.
+            True,
+        ]
+        assert take(folder, line, group="support")["turns"] > 0
+        ids = [turn.id for turn in turns(folder)]
+        assert len(ids) == len({*ids})
         assert audit(folder).faults == ()
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from coe_core.codec import decode, structure
 from coe_core.identity import SessionId, TurnId
 from coe_core.message import Message
+from coe_core.record import conversation_digest
 from coe_core.service import History
 from coe_records.table import chat_messages, conversation_summaries, interactions
 
@@ -80,6 +81,23 @@ def uncovered(connection: Connection, group: str, turn_id: str) -> Uncovered | N
         extends=found.id if found else None,
         summary=found.content if found else None,
     )
+
+
+def recorded(
+    connection: Connection, group: str, turn_id: str, session: str, messages: Sequence[Message]
+) -> int:
+    """Count the turns of a conversation of the group, if just these messages, through that turn of
+    that session, are one; else there are 0.
+    """
+    if "\0" in turn_id:
+        return 0  # Postgres cannot even be asked for it.
+    asked = whole(group, turn_id)
+    turns = connection.execute(_UNCOVERED, asked).all()
+    if not turns or turns[-1].session_id != session:
+        return 0
+    newest_first = [message(*row) for row in connection.execute(MESSAGES, asked)]
+    is_same = conversation_digest(reversed(newest_first)) == conversation_digest(messages)
+    return len(turns) if is_same else 0
 
 
 def said(connection: Connection, group: str, turn_ids: Sequence[TurnId]) -> list[Message]:

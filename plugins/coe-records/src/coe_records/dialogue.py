@@ -47,6 +47,8 @@ class Dialogue:
     session: str | None = None
     source: str = ""
     """The id that the other system gave it."""
+    turn: str = ""
+    """The turn that it goes up to, if it is an export of ours: it may be here yet."""
     model: str = ""
     user: str | None = None
     started_at: datetime | None = None

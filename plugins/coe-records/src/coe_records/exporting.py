@@ -63,6 +63,7 @@ class Export:
             "session_id": turn.session,
             "id": turn.id,
             "group": turn.group,
+            "coe_turn_id": turn.id,
             "model": turn.requested_model,
             "user": turn.user,
         }

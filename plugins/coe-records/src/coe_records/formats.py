@@ -70,14 +70,15 @@ OPENAI = frozenset({"messages", "session_id", "id", "model", "user", "started_at
 
 def openai(row: Row) -> Dialogue:
     """Read a whole conversation."""
-    # Our own export says whose it was; whose it becomes is told to the import.
-    known = OPENAI | {"usage", "cost_usd", "metadata", "group"}
+    # Our own export says whose it was, and which turn; whose it becomes is told to the import.
+    known = OPENAI | {"usage", "cost_usd", "metadata", "group", "coe_turn_id"}
     metadata = dict(row.get("metadata") or {})
     return Dialogue(
         format="openai",
         messages=messages(row.get("messages")),
         session=_text(row.get("session_id")),
         source=_text(row.get("id")) or "",
+        turn=_text(row.get("coe_turn_id")) or "",
         model=_text(row.get("model")) or "",
         user=_text(row.get("user")),
         started_at=instant(row.get("started_at")),

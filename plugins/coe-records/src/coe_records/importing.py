@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from attrs import define, evolve, field, frozen
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from coe_core.codec import encode
 from coe_core.error import InvalidField, Unavailable
-from coe_records.dialogue import Unreadable
+from coe_records.conversation import recorded
+from coe_records.dialogue import Dialogue, Unreadable
+from coe_records.folder import DataFolder
 from coe_records.formats import read
-from coe_records.intake import Intake
+from coe_records.intake import Intake, session_id
 from coe_records.writer import Draft, Writer
 
 BATCH_LINES = 200
@@ -48,6 +52,7 @@ class Parcel:
 class Import:
     """One import of one file. What was imported before an interruption is known the next time."""
 
+    _folder: DataFolder
     _writer: Writer
     _intake: Intake
     _form: str
@@ -56,6 +61,11 @@ class Import:
     """Told of every line how many bytes it has."""
     _result: Imported = field(factory=Imported, init=False)
     _rejects: BinaryIO | None = field(default=None, init=False)
+    _engine: Engine = field(init=False)
+
+    @_engine.default
+    def _(self) -> Engine:
+        return self._folder.tables.engine()
 
     def run(self) -> Imported:
         """Read the file to its end."""
@@ -72,6 +82,7 @@ class Import:
                         batch = []
             self._commit(batch)
         finally:
+            self._engine.dispose()
             if self._rejects is not None:
                 self._rejects.close()
         return self._result
@@ -85,11 +96,29 @@ class Import:
             return []
         self._count(lines=1)
         try:
-            turns = self._intake.turns(read(raw, self._form), raw)
+            dialogue = read(raw, self._form)
+            if known := self._recorded(dialogue):
+                self._count(known=known)
+                return []
+            turns = self._intake.turns(dialogue, raw)
             return [Parcel(number, raw, tuple(map(Draft.of, turns)))]
         except (Unreadable, ValueError) as error:
             self._reject(number, raw, str(error))
             return []
+
+    def _recorded(self, dialogue: Dialogue) -> int:
+        """Count the turns of our own export that the group has, as they were: the id alone, which
+        anybody may have written, says nothing.
+        """
+        if not dialogue.turn:
+            return 0
+        group, session = self._intake.group, session_id(dialogue.session or "")
+        try:
+            with self._engine.connect() as connection:
+                self._folder.tables.begin_reading(connection, group)
+                return recorded(connection, group, dialogue.turn, session, dialogue.messages)
+        except DBAPIError as error:  # The database's own is what is told of everywhere else.
+            raise error.orig or error from error
 
     def _commit(self, batch: Sequence[Parcel]) -> None:
         drafts = [draft for parcel in batch for draft in parcel.drafts]

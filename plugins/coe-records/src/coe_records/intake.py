@@ -113,7 +113,7 @@ class Intake:
         return Interaction(
             id=turn_id,
             group=self.group,
-            session=SessionId(normalize("NFC", session)),  # as a client's would be
+            session=session_id(session),
             user=dialogue.user,
             started_at=started_at,
             ended_at=max(started_at, dialogue.ended_at or started_at),
@@ -133,6 +133,11 @@ class Intake:
                 metadata=dialogue.metadata,
             ),
         )
+
+
+def session_id(named: str) -> SessionId:
+    """Write a session's name as a client's would be."""
+    return SessionId(normalize("NFC", named))
 
 
 def _attempts(dialogue: Dialogue, turn_id: TurnId, started_at: datetime) -> tuple[Attempt, ...]:

@@ -22,6 +22,7 @@ from coe_records.settings import Settings, data_folder, pass_settings
 if TYPE_CHECKING:
     from coe_core.service import Clock
     from coe_records.extent import Extent
+    from coe_records.folder import DataFolder
     from coe_records.writer import Writer
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -67,8 +68,8 @@ def import_(
     """Take over conversations, one JSON object a line, that another system kept.
 
     Lines that cannot be read are set aside in FILE.rejected.jsonl, each with its number and the
-    reason; exits with 1 if there are any. What was imported before is not imported again. The
-    server may be running.
+    reason; exits with 1 if there are any. What was imported before is not imported again, nor what
+    the group's own export gave and is here yet. The server may be running.
     """
     from coe_records.importing import Import
     from coe_records.intake import Intake
@@ -77,8 +78,9 @@ def import_(
         raise InvalidField("--group names no group")
     clock = SystemClock()
     size_bytes = file.stat().st_size
-    with _writer(frame, clock, settings) as writer, progress("importing", size_bytes) as tell:
-        imported = Import(writer, Intake(group, clock), form, file, tell).run()
+    folder, intake = data_folder(frame), Intake(group, clock)
+    with _writer(folder, clock, settings) as writer, progress("importing", size_bytes) as tell:
+        imported = Import(folder, writer, intake, form, file, tell).run()
     if as_json:
         echo_json(imported)
     else:
@@ -119,8 +121,8 @@ def export(
     """Write what was recorded to FILE, or to the output if it is a hyphen.
 
     As `openai`, one line is one conversation up to a turn that no other follows; its usage and
-    cost are those of that turn. As `envelope`, one line is one turn, or one piece of feedback, as
-    the log has it. The server may be running.
+    cost are those of that turn, whose id is `coe_turn_id`. As `envelope`, one line is one turn, or
+    one piece of feedback, as the log has it. The server may be running.
     """
     from coe_records.extent import Extent
 
@@ -168,10 +170,9 @@ def _lines(frame: Frame, extent: Extent, form: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _writer(frame: Frame, clock: Clock, settings: Settings) -> Iterator[Writer]:
+def _writer(folder: DataFolder, clock: Clock, settings: Settings) -> Iterator[Writer]:
     from coe_records.writer import Writer
 
-    folder = data_folder(frame)
     writer = Writer.open(folder, clock, segment_bytes=settings.segment_bytes)
     try:
         yield writer
