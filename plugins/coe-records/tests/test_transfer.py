@@ -221,9 +221,9 @@ class TestRoundTripOfServedTurns:
             line | {"messages": [*line["messages"][:-1], LAST]},
             line | {"messages": [*line["messages"], LAST]},
             line | {"session_id": "another"},
-            line | {"coe_turn_id": f"{served.id}\0"},
-            line | {"coe_turn_id": served.root_id[:-1]},
-            line | {"coe_turn_id": [served.id], "session_id": "a third"},
+            line | {"coe_turn_id": f"{served.id}\0", "session_id": "a third"},
+            line | {"coe_turn_id": served.root_id[:-1], "session_id": "a third"},
+            line | {"coe_turn_id": [served.id], "session_id": "a fourth"},
         ]
         assert [take(folder, each)["turns"] > 0 for each in forged] == [
             *[True] * 4,
