@@ -16,6 +16,7 @@ from coe_core.codec import decode, encode
 from coe_core.error import Conflict, StartRefused, Unavailable
 from coe_core.message import Json
 from coe_core.service import Versioned
+from coe_core.sqlite import use_wal
 
 T = TypeVar("T")
 
@@ -147,7 +148,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=10, isolation_level=None)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         with connection:
             connection.execute("BEGIN IMMEDIATE")

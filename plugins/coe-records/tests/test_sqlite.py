@@ -3,10 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
-from threading import Barrier
 
 import pytest
 from coe_records.database import raised
@@ -44,23 +42,6 @@ def test_another_process_takes_nothing_away_from_who_has_the_file_open(
         kept = [("theirs",), ("ours",), ("theirs",), ("ours",)]
         assert both[1].execute("SELECT whose FROM kept").fetchall() == kept
     assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
-    """SQLite itself refuses at once whoever turns WAL on while somebody else does."""
-    at_once = 8
-    barrier = Barrier(at_once)
-
-    def opens(path: Path) -> str:
-        barrier.wait()
-        with closing(connect(path)) as connection:
-            (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-            return str(mode)
-
-    with ThreadPoolExecutor(at_once) as threads:
-        for n in range(50):
-            path = tmp_path / f"{n}.db"
-            assert list(threads.map(opens, [path] * at_once)) == ["wal"] * at_once
 
 
 def test_kept_copy_has_the_damaged_bytes(tmp_path: Path) -> None:

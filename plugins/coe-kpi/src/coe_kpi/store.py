@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import msgspec
 from attrs import define, field, frozen
 
+from coe_core.sqlite import use_wal
 from coe_kpi.fact import RESULTS, Fact, Result
 from coe_kpi.fold import Fold
 from coe_kpi.question import BEHIND, BUCKETS, Count, Table, fitting, largest, sums
@@ -120,7 +121,7 @@ class RollupStore:
             path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            use_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             store = cls(connection)
             if store._version() != VERSION:

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from coe_core.sqlite import use_wal
 from coe_records import confinement, table
 from coe_records.database import Clash, Connection
 from coe_records.row import Row
@@ -82,7 +83,7 @@ def connect(path: Path, *, writable: bool = True, synchronous: str = "NORMAL") -
     )
     try:
         if writable:
-            _use_wal(connection)
+            use_wal(connection)
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             # SQLite opens for reading what it cannot open for writing, and says so at the first
             # change: better to fail now, and try again, than with every change to come.
@@ -93,22 +94,6 @@ def connect(path: Path, *, writable: bool = True, synchronous: str = "NORMAL") -
         connection.close()
         raise
     return connection
-
-
-def _use_wal(connection: Connection) -> None:
-    """Turn WAL on. Where several do so at once in a new file SQLite refuses all but one, without
-    the wait that it has for any other statement; so wait by one of those until the file is free.
-    """
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
-                raise
-            connection.execute("BEGIN EXCLUSIVE")
-            connection.execute("ROLLBACK")
-        else:
-            return
 
 
 def _version(connection: Connection, version_table: str) -> str | None:
