@@ -311,7 +311,8 @@ def make_converter() -> Converter:
 
 def rfc3339(at: datetime) -> str:
     """Write an aware time in UTC, with microseconds: texts of equal length sort by time."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    text = msgspec.json.encode(at.astimezone(UTC))[1:-1].decode()  # A tenth of what Python takes.
+    return text if at.microsecond else f"{text[:-1]}.000000Z"
 
 
 converter = make_converter()

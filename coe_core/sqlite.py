@@ -5,6 +5,12 @@ from __future__ import annotations
 import sqlite3
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether somebody else's transaction is what a statement failed for."""
+    # The driver's own errors have no name.
+    return getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+
+
 def use_wal(connection: sqlite3.Connection) -> None:
     """Turn WAL on; the connection is in no transaction. Raises `sqlite3.Error`.
 
@@ -15,7 +21,7 @@ def use_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+            if not is_busy(error):
                 raise
             connection.execute("BEGIN EXCLUSIVE")
             connection.execute("ROLLBACK")

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from decimal import Decimal
@@ -7,6 +8,7 @@ from errno import ENOSPC
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from threading import Event, get_ident
 from typing import Any
 
 import pytest
@@ -16,10 +18,11 @@ from coe_records.disk import Disk
 from coe_records.envelope import parse
 from coe_records.folder import DataFolder
 from coe_records.intent import COMPACT_BYTES, IntentFile, read_intents
-from coe_records.journal import GroupJournal
+from coe_records.journal import LOOP_BYTES, LOOP_ROWS, LOOP_TURNS, GroupJournal
+from coe_records.lock import try_lock_path
 from coe_records.reader import PAGE_RECORDS, Reader
 from coe_records.records import Records
-from coe_records.writer import Writer
+from coe_records.writer import Draft, Writer
 from loguru import logger
 
 from coe_core.error import Conflict, RecordDamaged, Unavailable
@@ -103,6 +106,185 @@ async def test_those_just_answered_join_the_next_group(
     async with journal_on(folder, open_writer, disk=disk) as journal:
         await asyncio.gather(*(session(journal) for _ in range(20)))
     assert disk.syncs == 5
+
+
+class NotingDisk(CountingDisk):
+    """Notes which threads write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writers: list[int] = []
+
+    def write(self, fd: int, text: bytes | memoryview) -> int:
+        self.writers.append(get_ident())
+        return super().write(fd, text)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+class TestOnTheLoop:
+    """Where statements cost less than handing them over."""
+
+    @pytest.fixture(autouse=True)
+    def warm(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the loop reads here is no concern."""
+        monkeypatch.setattr("coe_records.journal.COLD_S", 0.0)
+
+    async def test_are_groups_that_are_little_work(
+        self, folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+    ) -> None:
+        disk = NotingDisk()
+        here = get_ident()
+        async with journal_on(folder, open_writer, disk=disk) as journal:
+            await asyncio.gather(*(journal.append(make_turn(n)) for n in range(3 * LOOP_TURNS)))
+            assert disk.writers == [here] * 3
+            disk.writers.clear()
+            await journal.append(make_turn(answer=(assistant("x" * LOOP_BYTES),)))
+            await journal.append(make_turn(answer=(assistant("x"),) * LOOP_ROWS))
+            assert here not in disk.writers
+
+    async def test_goes_on_while_another_process_has_the_log_or_the_database(
+        self, folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+    ) -> None:
+        disk = NotingDisk()
+        async with journal_on(folder, open_writer, disk=disk) as journal:
+            await journal.append(make_turn())
+            disk.writers.clear()
+            lock = try_lock_path(folder.lock)
+            assert lock is not None
+            waiting = asyncio.create_task(journal.append(make_turn(1)))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            os.close(lock)
+            await waiting
+            with closing(folder.tables.connect()) as connection:
+                connection.begin()
+                waiting = asyncio.create_task(journal.append(make_turn(2)))
+                await asyncio.sleep(0.05)
+                assert not waiting.done()
+                connection.execute("ROLLBACK")
+                await waiting
+            assert disk.writers == [get_ident()] * 2
+        assert (audit(folder).records, audit(folder).faults) == (3, ())
+
+    async def test_writes_whole_groups_when_all_is_cancelled(
+        self, folder: DataFolder, open_writer: Callable[..., Writer], make_turn: MakeTurn
+    ) -> None:
+        """As `asyncio.run` does at its end: the log may not be ahead of the database."""
+        syncing, go_on = asyncio.Event(), Event()
+        loop = asyncio.get_running_loop()
+
+        class SlowDisk(Disk):
+            def sync(self, fd: int) -> None:
+                loop.call_soon_threadsafe(syncing.set)
+                go_on.wait()
+                super().sync(fd)
+
+        async with journal_on(folder, open_writer) as journal:
+            await journal.append(make_turn())
+        async with journal_on(folder, open_writer, disk=SlowDisk()) as journal:
+            waiting = asyncio.create_task(journal.append(make_turn(1)))
+            await syncing.wait()
+            ours = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in ours:
+                task.cancel()
+            await asyncio.sleep(0.01)
+            go_on.set()
+            await asyncio.wait(ours)
+            assert waiting.cancelled()
+            await journal.append(make_turn(2))
+        assert (audit(folder).records, audit(folder).faults) == (3, ())
+
+    async def test_write_ahead_log_does_not_grow_beside_readers_and_short_lived_writers(
+        self,
+        folder: DataFolder,
+        open_writer: Callable[..., Writer],
+        make_turn: MakeTurn,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("coe_records.writer.TIDY_BYTES", 1 << 20)
+        wal = folder.database.with_name(f"{folder.database.name}-wal")
+        is_over = Event()
+
+        def read() -> None:
+            with closing(folder.tables.connect(writable=False)) as connection:
+                while not is_over.is_set():
+                    connection.begin_reading()
+                    connection.execute("SELECT count(*) FROM interactions").fetchall()
+                    connection.execute("COMMIT")
+
+        def write() -> None:
+            with closing(open_writer(folder)) as writer:
+                writer.commit([Draft.of(make_turn(n)) for n in range(10)])
+
+        async with journal_on(folder, open_writer) as journal:
+            reading = [asyncio.create_task(asyncio.to_thread(read)) for _ in range(2)]
+            for n in range(40):
+                turns = [make_turn(n, conversation=os.urandom(32).hex()) for _ in range(50)]
+                await asyncio.gather(*map(journal.append, turns))
+                await asyncio.to_thread(write)
+            is_over.set()
+            await asyncio.gather(*reading)
+            assert wal.stat().st_size < 5 << 20
+
+    async def test_no_sync_is_waited_for(
+        self,
+        folder: DataFolder,
+        open_writer: Callable[..., Writer],
+        make_turn: MakeTurn,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """SQLite has one of its own after each time that the write-ahead log began anew."""
+        monkeypatch.setattr("coe_records.writer.TIDY_BYTES", 1 << 20)
+        committing = list[int]()
+
+        async with journal_on(folder, open_writer) as journal:
+            assert journal._writer is not None
+            connection = journal._writer._projection.connection
+            connection.set_trace_callback(
+                lambda text: committing.append(get_ident()) if text == "COMMIT" else None
+            )
+            for _ in range(6):
+                await asyncio.gather(*(journal.append(make_turn(n)) for n in range(LOOP_TURNS)))
+            connection.set_trace_callback(None)
+        here = get_ident()
+        assert [thread == here for thread in committing] == [False, True] * 3
+
+
+async def test_groups_leave_the_loop_for_a_while_when_it_had_to_read_from_the_disk(
+    tmp_path: Path,
+    open_writer: Callable[..., Writer],
+    make_turn: MakeTurn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("coe_records.journal.COLD_BYTES", 0)
+    folder, disk = DataFolder(tmp_path), NotingDisk()
+
+    def somewhere() -> Interaction:
+        """Make a turn that goes anywhere into the index of conversations."""
+        return make_turn(conversation=os.urandom(32).hex())
+
+    with closing(open_writer(folder)) as writer:
+        writer.commit([Draft.of(somewhere()) for _ in range(3000)])
+    database = os.open(folder.database, os.O_RDONLY)
+    async with journal_on(folder, open_writer, disk=disk) as journal:
+        await journal.append(somewhere())
+        if not is_cold(database):
+            pytest.skip("the system does not tell here what is read from a disk")
+        disk.writers.clear()
+        await asyncio.gather(*(journal.append(somewhere()) for _ in range(LOOP_TURNS)))
+        await journal.append(somewhere())
+        assert disk.writers[0] == get_ident() != disk.writers[1]
+    os.close(database)
+
+
+def is_cold(fd: int) -> bool:
+    """Have the system forget what it has of a file in memory; tell if it says what it reads."""
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_inblock
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.pread(fd, 1, 0)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_inblock > before
 
 
 async def test_line_lies_where_the_pointer_says(

@@ -80,8 +80,25 @@ class Connection(Protocol):
         """Insert rows, their values in the order of the table's columns."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether its statements wait for more than this machine's own memory and disk."""
+        ...
+
     def begin(self) -> None:
         """Begin a transaction to write in, on a new connection if the old one has broken."""
+        ...
+
+    def begin_at_once(self) -> bool:
+        """Begin a transaction to write in, unless that takes waiting for somebody else's."""
+        ...
+
+    def put_off(self) -> None:
+        """Leave to `tidy` what commits do on the side, and what makes them wait for the disk."""
+        ...
+
+    def tidy(self) -> None:
+        """Do what commits have put off."""
         ...
 
     def begin_reading(self) -> None:

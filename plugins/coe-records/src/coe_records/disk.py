@@ -5,8 +5,12 @@ any of them fail.
 from __future__ import annotations
 
 import os
+from asyncio import Future
 from pathlib import Path
 
+from attrs import frozen
+
+from coe_records.kernel_sync import KernelSync
 from coe_records.window import Window
 
 APPENDING = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
@@ -30,6 +34,10 @@ class Disk:
     def sync(self, fd: int) -> None:
         """Wait until what was written is on the disk."""
         getattr(os, "fdatasync", os.fsync)(fd)
+
+    def begin_sync(self, kernel: KernelSync, fd: int) -> Future[None] | None:
+        """Begin to bring a file to the disk; None where `sync` is all there is."""
+        return None
 
     def truncate(self, fd: int, size_bytes: int) -> None:
         """Cut the file."""
@@ -55,6 +63,31 @@ class TimedDisk(Disk):
         """Wait, and measure it."""
         with self._syncs.timing():
             super().sync(fd)
+
+    def begin_sync(self, kernel: KernelSync, fd: int) -> Future[None] | None:
+        """Begin it, and measure it, unless the kernel cannot begin it."""
+        try:
+            done = kernel.sync(fd)
+        except OSError:
+            return None
+        self._syncs.measure(done)
+        return done
+
+
+@frozen
+class Sync:
+    """A sync that is to be made."""
+
+    disk: Disk
+    fd: int
+
+    def __call__(self) -> None:
+        """Make it here, and wait."""
+        self.disk.sync(self.fd)
+
+    def begin(self, kernel: KernelSync) -> Future[None] | None:
+        """Have the kernel make it, if the disk and the kernel can."""
+        return self.disk.begin_sync(kernel, self.fd)
 
 
 def write_all(disk: Disk, fd: int, text: bytes) -> None:

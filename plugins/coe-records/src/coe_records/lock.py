@@ -20,9 +20,13 @@ def try_lock(fd: int) -> bool:
     return True
 
 
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
 def try_lock_path(path: Path) -> int | None:
     """Open a lock file and take its lock; None if somebody else has it. Closing releases it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = _open(path)
     if try_lock(fd):
         return fd
     os.close(fd)
@@ -33,26 +37,19 @@ class Held(OSError):
     """Another process has not let go of a lock for too long; it may be stopped."""
 
 
-@contextmanager
-def locked(path: Path, timeout_s: float | None = None) -> Iterator[None]:
-    """Hold the lock of a file, after waiting for it: the kernel wakes who waits, at once.
-
-    Raises `Held` when it is not to be had within that time.
+def lock_path(path: Path, timeout_s: float | None = None) -> int:
+    """Open a lock file and take its lock, after waiting for it: the kernel wakes who waits, at
+    once. Closing releases it. Raises `Held` when it is not to be had within that time.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if timeout_s is not None and not try_lock(fd):
-        _wait(fd, timeout_s)
-    try:
-        if timeout_s is None:
+    fd, waiting = _open(path), Future[None]()
+    if timeout_s is None:
+        try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _wait(fd: int, timeout_s: float) -> None:
-    """Take the lock of a file, or close it. The kernel knows no time limit, so a thread waits."""
-    waiting: Future[None] = Future()
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+    # The kernel knows no time limit, so a thread waits.
 
     def wait() -> None:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -68,3 +65,16 @@ def _wait(fd: int, timeout_s: float) -> None:
         if waiting.cancel():
             raise Held(f"another process has held the log for {timeout_s:g} s") from None
         waiting.result()
+    return fd
+
+
+@contextmanager
+def locked(path: Path, timeout_s: float | None = None) -> Iterator[None]:
+    """Hold the lock of a file, after waiting for it. Raises `Held` as `lock_path` does."""
+    fd = try_lock_path(path)
+    if fd is None:
+        fd = lock_path(path, timeout_s)
+    try:
+        yield
+    finally:
+        os.close(fd)

@@ -59,6 +59,7 @@ class PostgresConnection:
     DatabaseError = psycopg.DatabaseError
     OperationalError = psycopg.OperationalError
     DataError = psycopg.DataError
+    waits = True
 
     @property
     def in_transaction(self) -> bool:
@@ -89,6 +90,17 @@ class PostgresConnection:
             self._raw.execute("BEGIN")
         self._replace()
         self._raw.execute("BEGIN")
+
+    def begin_at_once(self) -> bool:
+        """Begin it: there is nobody to wait for."""
+        self.begin()
+        return True
+
+    def put_off(self) -> None:
+        """Do nothing: the server does such things by itself."""
+
+    def tidy(self) -> None:
+        """Do nothing, as nothing is put off."""
 
     def begin_reading(self) -> None:
         """Begin a transaction that goes on seeing what its first statement saw."""

@@ -99,6 +99,11 @@ class Projection:
         self.roll_back()
         self.connection.begin()
 
+    def begin_at_once(self) -> bool:
+        """Begin a transaction, unless that takes waiting for somebody else's."""
+        self.roll_back()
+        return self.connection.begin_at_once()
+
     def commit(self) -> None:
         """Commit."""
         self.connection.execute("COMMIT")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from attrs import define, field
 
-from coe_records.disk import Disk, write_all
+from coe_records.disk import Disk, Sync, write_all
 from coe_records.lock import try_lock
+from coe_records.step import Steps
 
 
 @define
@@ -62,7 +63,7 @@ class Segment:
         os.close(fd)
         return None
 
-    def append(self, text: bytes) -> None:
+    def append(self, text: bytes) -> Steps[None]:
         """Write, and wait for the disk. After an `OSError` nothing counts as written."""
         try:
             write_all(self._disk, self._fd, text)
@@ -70,7 +71,7 @@ class Segment:
             self.sound = self._take_back()
             raise
         try:
-            self._disk.sync(self._fd)
+            yield Sync(self._disk, self._fd)
         except OSError:
             # The kernel may have dropped the pages and call them clean now, so this file is not
             # trusted with another line. https://lwn.net/Articles/752063

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from coe_core.sqlite import use_wal
+from coe_core.sqlite import is_busy, use_wal
 from coe_records import confinement, table
 from coe_records.database import Clash, Connection
 from coe_records.row import Row
@@ -24,11 +24,16 @@ from coe_records.row import Row
 BUSY_S = 30.0
 """How long to wait for somebody else's transaction: a backup, or a tool in an operator's hand."""
 
+TIDY_S = 0.1
+"""How long to wait for readers, and have writers wait, to begin the write-ahead log anew."""
+
 _PREFIXES = {"refuse": "", "replace": "OR REPLACE", "ignore": "OR IGNORE"}
 
 
 class SqliteConnection(sqlite3.Connection):
     """A `Connection`, with nothing between the statements and the driver."""
+
+    waits = False
 
     def insert(self, into: sa.Table, rows: Iterable[Row], *, clash: Clash = "refuse") -> None:
         """Insert rows."""
@@ -37,6 +42,37 @@ class SqliteConnection(sqlite3.Connection):
     def begin(self) -> None:
         """Begin a transaction that is the only one to write."""
         self.execute("BEGIN IMMEDIATE")
+
+    def begin_at_once(self) -> bool:
+        """Begin a transaction that is the only one to write, unless there is one."""
+        with self._waiting(0):
+            try:
+                self.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+                return False
+        return True
+
+    def put_off(self) -> None:
+        """Leave what is in the write-ahead log there until `tidy`."""
+        self.execute("PRAGMA wal_autocheckpoint = 0")
+
+    def tidy(self) -> None:
+        """Take what is in the write-ahead log to where it belongs, and begin it anew once those who
+        read it have ended; new readers do not need it then. Who reads for long has it grow.
+        """
+        with self._waiting(TIDY_S):
+            self.execute("PRAGMA wal_checkpoint(RESTART)")
+
+    @contextmanager
+    def _waiting(self, limit_s: float) -> Iterator[None]:
+        """Wait so long for others meanwhile."""
+        self.execute(f"PRAGMA busy_timeout = {int(1000 * limit_s)}")
+        try:
+            yield
+        finally:
+            self.execute(f"PRAGMA busy_timeout = {int(1000 * BUSY_S)}")
 
     def begin_reading(self) -> None:
         """Begin a transaction that goes on seeing what its first statement saw."""

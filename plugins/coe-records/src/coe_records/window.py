@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from attrs import define, field
 
@@ -30,6 +32,17 @@ class Window:
         yield
         ended_s = self.clock_s()
         self._values.append((ended_s, ended_s - began_s))
+
+    def measure(self, future: Future[Any]) -> None:
+        """Measure until a future is done, unless it raises."""
+        began_s = self.clock_s()
+
+        def ends(future: Future[Any]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                ended_s = self.clock_s()
+                self._values.append((ended_s, ended_s - began_s))
+
+        future.add_done_callback(ends)
 
     def quantiles(self, *wanted: float) -> dict[float, float]:
         """Return the nearest-rank quantiles; none when nothing was measured lately."""

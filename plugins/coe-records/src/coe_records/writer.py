@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from attrs import define, field, frozen
 from loguru import logger
@@ -33,7 +35,7 @@ from coe_records.disk import Disk, find_room
 from coe_records.envelope import GENESIS, Line, seal
 from coe_records.folder import DataFolder, release
 from coe_records.intent import IntentFile, read_intents
-from coe_records.lock import Held, locked
+from coe_records.lock import Held, lock_path, locked, try_lock_path
 from coe_records.manifest import is_sealed
 from coe_records.manifest import seal as seal_segments
 from coe_records.migration import migrate
@@ -42,9 +44,19 @@ from coe_records.recovery import chain_end, recover
 from coe_records.registry import outlast_dead, register
 from coe_records.row import Rows
 from coe_records.segment import Segment
+from coe_records.step import Steps, take
 
 ROOM_BYTES = 1 << 20
 """A disk that has no room for so much is full."""
+
+TIDY_BYTES = 16 << 20
+"""About how much the database may put off."""
+
+RECORD_BYTES = 12_000
+TRANSACTION_BYTES = 40_000
+"""What SQLite writes besides the rows: pages anywhere in the indexes of random ids for each record,
+the page at the end of the others for each transaction. Measured with 100,000 turns.
+"""
 
 LOCK_S = 30.0
 """How long to wait for another process that is between log and database."""
@@ -63,6 +75,8 @@ class Repair:
     restored: Mapping[str, Json] = field(factory=dict)
     """Kind to body: an interaction, feedback or a settlement, as far as the database knew it."""
 
+
+T = TypeVar("T")
 
 KINDS: Mapping[type[Any], str] = {
     Interaction: "interaction",
@@ -85,6 +99,12 @@ class Draft:
     body: Body
     """What its rows are made of."""
     text: bytes
+
+    @property
+    def rows(self) -> int:
+        """About how many rows it comes to."""
+        lists = ("new_messages", "exchange", "answer", "attempts")
+        return 1 + sum(len(getattr(self.body, name, ())) for name in lists)
 
     @classmethod
     def of(cls, record: Record | Repair) -> Draft:
@@ -119,6 +139,8 @@ class Writer:
     """Which attempts are in flight. It may be used by another thread than the rest."""
     _sealing: ThreadPoolExecutor = field(init=False)
     """What seals the segments we have left, so that no turn waits until one is read."""
+    _put_off_bytes: int = field(default=0, init=False)
+    """About how much the database has put off writing where it belongs."""
     _is_behind: bool = field(default=False, init=False)
     """Whether the last group is in the log but maybe not in the database."""
 
@@ -156,6 +178,7 @@ class Writer:
 
     def __attrs_post_init__(self) -> None:
         """Go on where this writer ended."""
+        self._projection.connection.put_off()
         self._sealing = ThreadPoolExecutor(1, thread_name_prefix="coe-seal")
         self.intents = IntentFile(self._folder.intents(self.name))
         self._mark = chain_end(self._projection, self.name)
@@ -183,8 +206,14 @@ class Writer:
         self.intents.close()
         for segment in (*self._retired, *([self._segment] if self._segment else [])):
             segment.close()
+        self._tidy()
         self._projection.connection.close()
         release(self._claim)
+
+    @property
+    def waits(self) -> bool:
+        """Whether its database is somewhere else, so that each statement waits for an answer."""
+        return self._projection.connection.waits
 
     def known(self, ids: Iterable[str]) -> set[str]:
         """Return those ids of turns and feedback that are recorded already."""
@@ -199,42 +228,65 @@ class Writer:
         written, unless what failed was the commit to a database that keeps lines: the log has them
         then, and the database will.
         """
-        with self._writing():
-            return self._write(drafts)
+        return take(self.committing(drafts))
+
+    def committing(self, drafts: Sequence[Draft]) -> Steps[list[Pointer]]:
+        """Write a group in steps, as `commit` does at once."""
+        pointers = yield from self._in_transaction(self._write(drafts))
+        if self._put_off_bytes > TIDY_BYTES:
+            self._put_off_bytes = 0
+            yield self._tidy
+        return pointers
 
     def rehearse(self) -> None:
         """Do what a group takes, but leave the log alone and take back the rest. Raises
         `Unavailable` when the disk or the database would not take a group.
         """
-        with self._writing():
-            segment = self._segment_of(self._time_of_group()[:10])
-            mark = Mark(segment.path, self.name, 0, 0, segment.end, GENESIS)
-            self._projection.insert(Rows(), mark)
-            find_room(self._disk, self._folder.writers / self.name / "room.new", ROOM_BYTES)
+        take(self._in_transaction(self._rehearse()))
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Open a transaction that has to be committed within."""
-        with self._refusing(), locked(self._folder.lock, LOCK_S):
-            self._catch_up()
+    def _rehearse(self) -> Steps[None]:
+        segment = yield from self._segment_of(self._time_of_group()[:10])
+        mark = Mark(segment.path, self.name, 0, 0, segment.end, GENESIS)
+        self._projection.insert(Rows(), mark)
+        find_room(self._disk, self._folder.writers / self.name / "room.new", ROOM_BYTES)
+
+    def _in_transaction(self, work: Steps[T]) -> Steps[T]:
+        """Do work within a transaction, which it has to commit."""
+        with self._refusing():
+            lock = try_lock_path(self._folder.lock)
+            if lock is None:
+                lock = yield partial(lock_path, self._folder.lock, LOCK_S)
             try:
-                self._projection.begin()
-                yield
+                if self._is_behind:
+                    yield self._catch_up
+                if not self._projection.begin_at_once():
+                    yield self._projection.begin
+                return (yield from work)
             finally:
-                self._projection.roll_back()
+                try:
+                    self._projection.roll_back()
+                finally:
+                    os.close(lock)
 
-    def _write(self, drafts: Sequence[Draft]) -> list[Pointer]:
+    def _tidy(self) -> None:
+        try:
+            self._projection.connection.tidy()
+        except raised() as error:
+            logger.bind(error=str(error)).warning("the database is not tidied; it will be later")
+
+    def _write(self, drafts: Sequence[Draft]) -> Steps[list[Pointer]]:
         ids = [draft.id for draft in drafts if draft.id is not None]
         places: dict[Any, Pointer] = dict(self._projection.known(ids))
         keys = [draft.id or number for number, draft in enumerate(drafts)]
         fresh = {k: d for k, d in zip(keys, drafts, strict=True) if k not in places}
         if fresh:
-            places |= zip(fresh, self._write_new(list(fresh.values())), strict=True)
+            written = yield from self._write_new(list(fresh.values()))
+            places |= zip(fresh, written, strict=True)
         return [places[key] for key in keys]
 
-    def _write_new(self, drafts: Sequence[Draft]) -> list[Pointer]:
+    def _write_new(self, drafts: Sequence[Draft]) -> Steps[list[Pointer]]:
         at = self._time_of_group()
-        segment = self._segment_of(at[:10])
+        segment = yield from self._segment_of(at[:10])
         lines = list(self._seal(drafts, at))
         pointers, rows, copies, end = [], Rows(), [], segment.end
         for draft, line in zip(drafts, lines, strict=True):
@@ -250,8 +302,14 @@ class Writer:
                 self._forget_lost(draft.body)
         # Rows that the database refuses are refused before anything is in the log.
         self._projection.insert(rows, mark, copies)
-        self._append(segment, b"".join(line.raw for line in lines))
-        self._acknowledge(mark)
+        text = b"".join(line.raw for line in lines)
+        yield from self._append(segment, text)
+        acknowledge = partial(self._acknowledge, mark)
+        if self._put_off_bytes:
+            acknowledge()
+        else:  # SQLite syncs the beginning of a write-ahead log.
+            yield acknowledge
+        self._put_off_bytes += 2 * len(text) + RECORD_BYTES * len(drafts) + TRANSACTION_BYTES
         return pointers
 
     def _time_of_group(self) -> str:
@@ -275,18 +333,19 @@ class Writer:
             head = line.head
             yield line
 
-    def _segment_of(self, day: str) -> Segment:
+    def _segment_of(self, day: str) -> Steps[Segment]:
         segment = self._segment
         if segment is not None:
             if segment.path.startswith(day) and segment.end < self._segment_bytes:
                 return segment
             self._segment = None
             segment.close()
-        self._segment = Segment.create(
-            self._disk, self._folder.events, day, self.name, self._is_taken
+        make = partial(
+            Segment.create, self._disk, self._folder.events, day, self.name, self._is_taken
         )
+        segment = self._segment = cast("Segment", (yield make))
         self._seal_segments(self._projection.chain(self.name))
-        return self._segment
+        return segment
 
     def _is_taken(self, path: str) -> bool:
         return self._projection.mark(path) is not None
@@ -296,9 +355,9 @@ class Writer:
         if marks:
             self._sealing.submit(seal_segments, self._projection.log, marks)
 
-    def _append(self, segment: Segment, text: bytes) -> None:
+    def _append(self, segment: Segment, text: bytes) -> Steps[None]:
         try:
-            segment.append(text)
+            yield from segment.append(text)
         except OSError:
             if not segment.sound:
                 self._segment = None
